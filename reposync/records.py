@@ -1,0 +1,145 @@
+"""The frozen values that flow through a sync; no behaviour beyond naming what they hold.
+
+``scan`` makes `Seen`, ``plan`` makes `Action`, ``chunk`` makes `Chunk`, ``commit`` makes rows of
+them. Everything here is a plain value: comparable, printable and safe to hand to another thread.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import Literal
+
+SkipReason = Literal[
+    "binary", "blank", "empty", "special", "submodule", "symlink", "too_large", "undecodable"
+]
+"""Why a file that belongs to the repository is not in the index (a closed set)."""
+
+ActionKind = Literal["add", "update", "rename", "delete", "keep", "skip", "fail"]
+
+
+@dataclass(frozen=True, slots=True)
+class FileStat:
+    """What ``lstat`` said of a file; equal stats mean that the file is not read again."""
+
+    size: int
+    mtime_ns: int
+    ctime_ns: int
+    inode: int
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """Why one file could not be brought in step: the stage, the error's type and its message."""
+
+    path: str
+    stage: Literal["scan", "chunk", "embed", "commit"]
+    error: str
+    message: str
+    attempts: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """One file as the scan saw it.
+
+    Exactly one of these holds: it is as recorded (`unread`), it has `text`, it has a `skip` reason,
+    or it has a `failure`.
+
+    Attributes:
+        path: relative, ``/`` between the parts, see `reposync.scan.paths` for odd names.
+        stat: what the file's stat was when it was read; None where there is none to trust.
+        content_hash: hex SHA-256 of the file's bytes, where they were read.
+        text: the decoded bytes that `content_hash` was computed from.
+        racy: the file was written so shortly before it was read that a later edit could hide
+            behind an equal stat, so its stat must not be trusted next time.
+    """
+
+    path: str
+    stat: FileStat | None = None
+    content_hash: str | None = None
+    text: str | None = field(default=None, repr=False)
+    skip: SkipReason | None = None
+    failure: Failure | None = None
+    racy: bool = False
+
+    @property
+    def unread(self) -> bool:
+        """True if the file's stat was as recorded, so that it was not opened."""
+        return self.text is None and self.skip is None and self.failure is None
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """One file as the manifest knows it.
+
+    Attributes:
+        stat: the stat under which it was read; None if it was racy and must be read again.
+        content_hash: hex SHA-256 of the bytes that are in the collection; None if not whole there.
+        skip: why it is not in the collection, if it is not.
+        whole: False if the manifest cannot vouch for what the collection holds of this file.
+        chunks: how many of its chunks are in the collection.
+    """
+
+    path: str
+    stat: FileStat | None
+    content_hash: str | None
+    skip: SkipReason | None
+    whole: bool
+    chunks: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Action:
+    """What is to be done about one file, and why.
+
+    Attributes:
+        kind: see `ActionKind`; "fail" keeps what is indexed, because unreadable is not deleted.
+        path: the file's path now (for "delete", the path it had).
+        reason: in the user's words; one of a small set of phrases.
+        old_path: for "rename", where the same content was before.
+        seen: what the scan saw; None for "delete".
+    """
+
+    kind: ActionKind
+    path: str
+    reason: str
+    old_path: str | None = None
+    seen: Seen | None = field(default=None, repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Chunk:
+    """A slice of a file's text, as it will stand in the collection.
+
+    Attributes:
+        document: the exact slice; joining a file's chunks in order gives the file's text.
+        start_line, end_line: 1-based, lines end at a line feed; `end_line` is the line on which the
+            last character stands.
+        language: "python", "markdown", ...; "" where it is not known.
+        symbol: the qualified name of the definition that this chunk is or lies in, such as
+            ``Class.method``; "" outside of any.
+        kind: "function", "class", "method", ... for code, "section" or "text" for prose.
+        context: the symbols that enclose the whole chunk; put before the document when embedding.
+    """
+
+    document: str
+    start_line: int
+    end_line: int
+    language: str = ""
+    symbol: str = ""
+    kind: str = "text"
+    context: str = ""
+
+    @property
+    def embedded_text(self) -> str:
+        """What is embedded: anyone can recompute a row's vector from its context and document."""
+        return f"{self.context}\n{self.document}" if self.context else self.document
+
+
+class RowState(Enum):
+    """What the manifest knows of one row of the collection."""
+
+    STORED = 0
+    IN_FLIGHT = 1
+    """A write or delete of this row was begun and not acknowledged: it may be there or not."""
