@@ -1,0 +1,95 @@
+"""What can go wrong, as a tree. Every error says what to do next in its message.
+
+::
+
+    SyncError                   everything that reposync raises on purpose
+    ├── ConfigError             a caller's mistake, found before anything was touched (also a ValueError)
+    │   └── NameTaken           the name belongs to another folder that still exists
+    ├── ScanError               the tree as a whole cannot be read
+    ├── DeletionRefused         the sync would delete most of the index
+    ├── EmbeddingError          the embedding function failed or answered wrongly
+    │   ├── ModelUnavailable    no weights for the default model are to be had
+    │   └── EmbeddingMismatch   the collection belongs to another model, dimension or function
+    ├── LockError
+    │   ├── LockTimeout         the store lock was not to be had in time (also a TimeoutError)
+    │   └── SyncInProgress      another sync of the same repository is running
+    ├── ManifestError           reposync.sqlite3 cannot be used
+    └── StoreError              Chroma refused or failed
+        ├── StoreUnavailable    it cannot be opened or reached
+        └── IndexDamaged        its vector index cannot be read any more
+
+An error that ends a sync which had begun carries how far it came in `SyncError.result`.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from reposync.result import SyncResult
+
+
+class SyncError(Exception):
+    """The root of the tree.
+
+    Attributes:
+        result: what was done before the error, if a sync had begun; else None.
+    """
+
+    result: SyncResult | None = None
+
+
+class ConfigError(SyncError, ValueError):
+    """An argument or a setting cannot be right; nothing was touched."""
+
+
+class NameTaken(ConfigError):
+    """The repository's name belongs to another folder, which still exists."""
+
+
+class ScanError(SyncError):
+    """The tree as a whole cannot be read."""
+
+
+class DeletionRefused(SyncError):
+    """The sync would delete more of the index than the guard allows; nothing was written."""
+
+
+class EmbeddingError(SyncError):
+    """The embedding function failed, or its answer has a wrong count, dimension or value."""
+
+
+class ModelUnavailable(EmbeddingError):
+    """The default model's weights are neither here nor to be had."""
+
+
+class EmbeddingMismatch(EmbeddingError):
+    """The collection was made with another embedding function, dimension or distance space."""
+
+
+class LockError(SyncError):
+    """A lock could not be had."""
+
+
+class LockTimeout(LockError, TimeoutError):
+    """The store lock was not to be had within the timeout; the message names its holder."""
+
+
+class SyncInProgress(LockError):
+    """Another sync of the same repository is running; the message names it."""
+
+
+class ManifestError(SyncError):
+    """``reposync.sqlite3`` cannot be used."""
+
+
+class StoreError(SyncError):
+    """Chroma refused a call or failed in it."""
+
+
+class StoreUnavailable(StoreError):
+    """The store cannot be opened or reached."""
+
+
+class IndexDamaged(StoreError):
+    """The collection's vector index cannot be read any more, and trying again does not help."""
