@@ -1,1 +1,98 @@
 """reposync: one blocking call keeps a ChromaDB collection exactly in step with a repository."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+from reposync._version import __version__
+
+if TYPE_CHECKING:
+    from reposync.config import SyncConfig
+    from reposync.dry_run import plan_repository
+    from reposync.errors import (
+        ConfigError,
+        DeletionRefused,
+        EmbeddingError,
+        EmbeddingMismatch,
+        IndexDamaged,
+        LockError,
+        LockTimeout,
+        ManifestError,
+        ModelUnavailable,
+        NameTaken,
+        ScanError,
+        StoreError,
+        StoreUnavailable,
+        SyncError,
+        SyncInProgress,
+    )
+    from reposync.lock import ChromaLock
+    from reposync.result import SyncPlan, SyncProgress, SyncResult
+    from reposync.sync import sync_repository
+
+# Importing reposync loads none of it: each name is fetched when it is first asked for.
+_HOMES = {
+    "ChromaLock": "lock",
+    "ConfigError": "errors",
+    "DeletionRefused": "errors",
+    "EmbeddingError": "errors",
+    "EmbeddingMismatch": "errors",
+    "IndexDamaged": "errors",
+    "LockError": "errors",
+    "LockTimeout": "errors",
+    "ManifestError": "errors",
+    "ModelUnavailable": "errors",
+    "NameTaken": "errors",
+    "ScanError": "errors",
+    "StoreError": "errors",
+    "StoreUnavailable": "errors",
+    "SyncConfig": "config",
+    "SyncError": "errors",
+    "SyncInProgress": "errors",
+    "SyncPlan": "result",
+    "SyncProgress": "result",
+    "SyncResult": "result",
+    "plan_repository": "dry_run",
+    "sync_repository": "sync",
+}
+
+__all__ = [
+    "ChromaLock",
+    "ConfigError",
+    "DeletionRefused",
+    "EmbeddingError",
+    "EmbeddingMismatch",
+    "IndexDamaged",
+    "LockError",
+    "LockTimeout",
+    "ManifestError",
+    "ModelUnavailable",
+    "NameTaken",
+    "ScanError",
+    "StoreError",
+    "StoreUnavailable",
+    "SyncConfig",
+    "SyncError",
+    "SyncInProgress",
+    "SyncPlan",
+    "SyncProgress",
+    "SyncResult",
+    "__version__",
+    "plan_repository",
+    "sync_repository",
+]
+
+
+def __getattr__(name: str) -> object:
+    try:
+        home = _HOMES[name]
+    except KeyError:
+        raise AttributeError(f"module 'reposync' has no attribute {name!r}") from None
+    value = getattr(import_module(f"reposync.{home}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

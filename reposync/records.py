@@ -7,7 +7,6 @@ them. Everything here is a plain value: comparable, printable and safe to hand t
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from enum import Enum
 from typing import Literal
 
 SkipReason = Literal[
@@ -15,7 +14,9 @@ SkipReason = Literal[
 ]
 """Why a file that belongs to the repository is not in the index (a closed set)."""
 
-ActionKind = Literal["add", "update", "rename", "delete", "keep", "skip", "fail"]
+ActionKind = Literal["add", "update", "rename", "delete", "keep", "skip", "fail", "forget"]
+"""What is to be done about a file. "fail" keeps what is indexed, because unreadable is not deleted;
+"forget" drops the note of a skipped file that is gone."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,13 +45,14 @@ class Seen:
     """One file as the scan saw it.
 
     Exactly one of these holds: it is as recorded (`unread`), it has `text`, it has a `skip` reason,
-    or it has a `failure`.
+    it has a `failure`, or it is `gone`.
 
     Attributes:
         path: relative, ``/`` between the parts, see `reposync.scan.paths` for odd names.
         stat: what the file's stat was when it was read; None where there is none to trust.
         content_hash: hex SHA-256 of the file's bytes, where they were read.
         text: the decoded bytes that `content_hash` was computed from.
+        gone: it was listed, and had vanished when it was to be read.
         racy: the file was written so shortly before it was read that a later edit could hide
             behind an equal stat, so its stat must not be trusted next time.
     """
@@ -61,12 +63,13 @@ class Seen:
     text: str | None = field(default=None, repr=False)
     skip: SkipReason | None = None
     failure: Failure | None = None
+    gone: bool = False
     racy: bool = False
 
     @property
     def unread(self) -> bool:
         """True if the file's stat was as recorded, so that it was not opened."""
-        return self.text is None and self.skip is None and self.failure is None
+        return self.text is None and self.skip is None and self.failure is None and not self.gone
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,18 +77,19 @@ class Known:
     """One file as the manifest knows it.
 
     Attributes:
-        stat: the stat under which it was read; None if it was racy and must be read again.
-        content_hash: hex SHA-256 of the bytes that are in the collection; None if not whole there.
+        stat: the stat under which it was read; None if it must not be trusted.
+        content_hash: hex SHA-256 of the bytes that were indexed; None if it never was whole.
         skip: why it is not in the collection, if it is not.
-        whole: False if the manifest cannot vouch for what the collection holds of this file.
+        redo: why the manifest cannot vouch for what the collection holds of this file; None if it
+            can, and then an equal stat is enough to leave the file alone.
         chunks: how many of its chunks are in the collection.
     """
 
     path: str
-    stat: FileStat | None
-    content_hash: str | None
-    skip: SkipReason | None
-    whole: bool
+    stat: FileStat | None = None
+    content_hash: str | None = None
+    skip: SkipReason | None = None
+    redo: str | None = None
     chunks: int = 0
 
 
@@ -94,7 +98,7 @@ class Action:
     """What is to be done about one file, and why.
 
     Attributes:
-        kind: see `ActionKind`; "fail" keeps what is indexed, because unreadable is not deleted.
+        kind: see `ActionKind`.
         path: the file's path now (for "delete", the path it had).
         reason: in the user's words; one of a small set of phrases.
         old_path: for "rename", where the same content was before.
@@ -136,10 +140,3 @@ class Chunk:
         """What is embedded: anyone can recompute a row's vector from its context and document."""
         return f"{self.context}\n{self.document}" if self.context else self.document
 
-
-class RowState(Enum):
-    """What the manifest knows of one row of the collection."""
-
-    STORED = 0
-    IN_FLIGHT = 1
-    """A write or delete of this row was begun and not acknowledged: it may be there or not."""

@@ -1,0 +1,140 @@
+"""`plan_repository`: what a sync would do, with nothing written."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Mapping
+from contextlib import ExitStack
+from dataclasses import replace
+
+from reposync.config import SyncConfig
+from reposync.freshness import FolderState
+from reposync.manifest import Manifest, RepositoryRecord
+from reposync.plan import is_indexed, plan, takes_out, too_many
+from reposync.reconcile import LOST_COLLECTION, LOST_MANIFEST, LOST_ROWS
+from reposync.records import Action, Known
+from reposync.request import Request, check_owner, make_request, read_state
+from reposync.result import PlannedAction, SyncPlan, count_files
+from reposync.survey import Survey
+from reposync.sync import MODEL_CHANGED, RECIPE_CHANGED
+
+_OUTCOMES = {
+    "add": "added",
+    "update": "updated",
+    "rename": "renamed",
+    "keep": "unchanged",
+    "skip": "skipped",
+    "fail": "failed",
+}
+
+
+def plan_repository(
+    path: str | os.PathLike[str],
+    name: str | None = None,
+    *,
+    store: object = None,
+    collection: str | None = None,
+    embedding_function: object = None,
+    config: SyncConfig | None = None,
+    allow_deletions: bool = False,
+) -> SyncPlan:
+    """Decide as `reposync.sync_repository` would, and write nothing (a dry run).
+
+    Changed files are read, nothing is chunked or embedded. A file that must be looked at again
+    because state was lost counts as updated, although it may turn out to need no write.
+
+    Args:
+        path, name, store, collection, embedding_function, config, allow_deletions: as for
+            `reposync.sync_repository`.
+
+    Raises:
+        ConfigError: an argument cannot be right.
+        SyncError: the tree, the store or the local state cannot be read.
+    """
+    request = make_request(path, name, store, collection, embedding_function, config)
+    with ExitStack() as stack:
+        stack.callback(request.store.close)
+        manifest = read_state(request, stack)
+        record = manifest.repository(request.key) if manifest else None
+        known = _known(request, manifest, record)
+        survey = Survey(request, known)
+        actions = list(_without_texts(plan(survey.listed, survey.seen(), known)))
+    return _report(request, actions, known, allow_deletions=allow_deletions)
+
+
+def _known(
+    request: Request, manifest: Manifest | None, record: RepositoryRecord | None
+) -> dict[str, Known]:
+    """What a sync would know when it plans: the manifest, corrected by the collection."""
+    known: dict[str, Known] = {}
+    noted: dict[str, tuple[str, bool]] = {}
+    token = ""
+    if manifest is not None and record is not None:
+        check_owner(request, record)
+        known, token = manifest.files(record.id), record.token
+        noted = manifest.all_rows(record.id)
+        if record.model not in ("", request.model):
+            known = _redo(known, known, MODEL_CHANGED)
+        elif record.recipe not in ("", request.recipe):
+            known = _redo(known, known, RECIPE_CHANGED)
+    folder = request.store.folder
+    if token and folder is not None and FolderState(folder).token() == token:
+        return known
+    return _compared(request, known, noted) if request.store.exists else known
+
+
+def _compared(
+    request: Request, known: dict[str, Known], noted: Mapping[str, tuple[str, bool]]
+) -> dict[str, Known]:
+    with request.lock.hold(write=False):
+        request.store.open()
+        collection = request.store.find(request.key.collection)
+        if collection is None:
+            return _redo(known, known, LOST_COLLECTION)
+        found = set(collection.ids(request.key.name))
+        strangers = sorted(found - noted.keys())
+        imported = collection.paths(strangers)
+    lost = {path for row_id, (path, stored) in noted.items() if stored and row_id not in found}
+    return _redo(_redo(known, lost, LOST_ROWS), imported, LOST_MANIFEST)
+
+
+def _redo(known: Mapping[str, Known], paths: Iterable[str], reason: str) -> dict[str, Known]:
+    changed = dict(known)
+    for path in paths:
+        file = changed.get(path, Known(path))
+        if file.skip is None or reason == LOST_MANIFEST:
+            changed[path] = replace(file, redo=reason)
+    return changed
+
+
+def _without_texts(actions: Iterable[Action]) -> Iterable[Action]:
+    return (replace(action, seen=None) for action in actions)
+
+
+def _report(
+    request: Request, actions: list[Action], known: Mapping[str, Known], *, allow_deletions: bool
+) -> SyncPlan:
+    deleted = sum(takes_out(action, known.get(action.path)) for action in actions)
+    indexed = sum(map(is_indexed, known.values()))
+    refused = None
+    fraction = request.config.max_delete_fraction
+    if not allow_deletions and too_many(deleted, indexed, fraction):
+        refused = f"it would delete {deleted} of {indexed} indexed files"
+    outcomes = [_OUTCOMES[action.kind] for action in actions if action.kind in _OUTCOMES]
+    return SyncPlan(
+        repository=request.key.name,
+        path=str(request.root),
+        collection=request.key.collection,
+        files=count_files(outcomes, deleted),
+        actions=tuple(
+            PlannedAction(
+                path=action.path,
+                action=action.kind,
+                reason=action.reason,
+                old_path=action.old_path,
+            )
+            for action in actions
+            if action.kind not in ("keep", "forget")
+        ),
+        refused=refused,
+    )

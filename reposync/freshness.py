@@ -1,0 +1,178 @@
+"""Who wrote to a store's folder last: the state file, and what ``os.stat`` says of Chroma's files.
+
+An open Chroma client never notices what another process writes, and overwrites it at its next index
+flush. So whoever takes the store lock asks here first whether anybody else wrote in between. The
+answer rests on two things:
+
+- a *generation*, raised in ``.reposync/state.json`` before the first write of each hold, so that a
+  holder who is killed in mid-write has already warned the others;
+- (inode, size, mtime, ctime) of ``chroma.sqlite3`` and its ``-wal``, for writers who know nothing
+  of us. ``os.stat`` only: closing any descriptor of these files would drop the POSIX locks that
+  Chroma's own SQLite holds on them in this process.
+
+The state is written under the store lock only. Reading it without the lock may give a torn record;
+that reads as "unknown", which is always safe.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+STATE_FOLDER = ".reposync"
+STATE_FILE = "state.json"
+
+
+@dataclass(frozen=True, slots=True)
+class Holder:
+    """Who holds, or held, the store lock."""
+
+    pid: int
+    host: str
+    program: str
+    since: float
+
+    @classmethod
+    def me(cls) -> Holder:
+        """This process, from now on."""
+        program = Path(sys.argv[0]).name if sys.argv and sys.argv[0] else "python"
+        return cls(os.getpid(), platform.node(), program, time.time())
+
+    def __str__(self) -> str:
+        held = time.time() - self.since
+        return f"process {self.pid} on {self.host} ({self.program}), for {held:.1f} s"
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """What ``state.json`` says.
+
+    Attributes:
+        generation: raised before the first write of each hold; 0 before the first.
+        stat: of Chroma's files at the end of the last hold; see `FolderState.stat`.
+        foreign_at: the generation since which a writer is known who takes no part in this.
+        died_at: the generation since which a holder is known who died; he may have left a
+            half-written index behind, which can even crash the process that opens it.
+        holder: who holds the lock; left behind by a holder who died.
+    """
+
+    generation: int = 0
+    stat: str = ""
+    foreign_at: int = 0
+    died_at: int = 0
+    holder: Holder | None = None
+
+
+class FolderState:
+    """The state of one store's folder."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._path = folder / STATE_FOLDER / STATE_FILE
+        self._files = (folder / "chroma.sqlite3", folder / "chroma.sqlite3-wal")
+
+    def stat(self) -> str:
+        """The stat of Chroma's files as one comparable string; "" for a file that is not there."""
+        return "|".join(_stat(path) for path in self._files)
+
+    def read(self) -> State | None:
+        """The recorded state; None if it cannot be made out."""
+        try:
+            text = self._path.read_text("utf-8")
+        except FileNotFoundError:
+            return State()
+        try:
+            fields: dict[str, Any] = json.loads(text)
+            holder = fields.pop("holder")
+            return State(**fields, holder=Holder(**holder) if holder else None)
+        except (ValueError, TypeError, KeyError):
+            return None
+
+    def write(self, state: State) -> None:
+        """Record `state`; call it under the store lock only."""
+        self._path.parent.mkdir(exist_ok=True)
+        # In place rather than by a rename: on Windows a rename fails while somebody reads, and
+        # readers cope with a torn record.
+        descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT, 0o666)
+        try:
+            data = json.dumps(asdict(state)).encode()
+            os.write(descriptor, data)
+            os.ftruncate(descriptor, len(data))
+        finally:
+            os.close(descriptor)
+
+    def token(self) -> str:
+        """What identifies the store's present content, "" if that cannot be said now."""
+        state = self.read()
+        if state is None or state.holder is not None or state.stat != self.stat():
+            return ""
+        return make_token(state)
+
+    @contextmanager
+    def held(self) -> Iterator[Hold]:
+        """Call it right after the lock was taken; leave it right before the lock is released."""
+        state, stat = self.read(), self.stat()
+        if state is None:
+            # Torn: its writer died in the middle. Any higher number is a new generation.
+            state = State(generation=time.time_ns(), holder=Holder.me())
+        if state.holder is not None:
+            raised = state.generation + 1
+            state = replace(state, generation=raised, died_at=raised)
+        elif state.stat != stat and stat != self._nothing():
+            raised = state.generation + 1
+            state = replace(state, generation=raised, foreign_at=raised if state.stat else 0)
+        hold = Hold(self, replace(state, stat=stat, holder=Holder.me()))
+        self.write(hold.state)
+        try:
+            yield hold
+        finally:
+            hold.state = replace(hold.state, stat=self.stat(), holder=None)
+            self.write(hold.state)
+
+    def _nothing(self) -> str:
+        return "|".join("" for _ in self._files)
+
+
+@dataclass(slots=True)
+class Hold:
+    """One hold of the store lock; `state` is what is recorded when it ends."""
+
+    folder: FolderState
+    state: State
+
+    def will_write(self) -> None:
+        """Warn the others before the first write; a kill after this is noticed by them."""
+        self.state = replace(self.state, generation=self.state.generation + 1)
+        self.folder.write(self.state)
+
+
+def make_token(state: State) -> str:
+    """`state` as a freshness token; it does not outlive a reboot.
+
+    After a power failure Chroma's files may have fallen back behind what was acknowledged, under
+    stats that look the same.
+    """
+    return f"{state.generation}:{state.stat}:{_boot_id()}"
+
+
+def _stat(path: Path) -> str:
+    try:
+        found = os.stat(path)
+    except FileNotFoundError:
+        return ""
+    return f"{found.st_ino},{found.st_size},{found.st_mtime_ns},{found.st_ctime_ns}"
+
+
+def _boot_id() -> str:
+    try:
+        return Path("/proc/sys/kernel/random/boot_id").read_text("ascii").strip()
+    except OSError:  # not Linux; there the token simply has one part less
+        return ""

@@ -1,0 +1,47 @@
+"""Tells the caller where a running sync stands: a callable of theirs, a tqdm bar, or nobody."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from reposync.errors import ConfigError
+from reposync.result import SyncProgress
+
+Report = Callable[[SyncProgress], object]
+
+
+@contextmanager
+def reporter(progress: bool | Report) -> Iterator[Report]:
+    """A function that takes each `SyncProgress` where the caller wants it.
+
+    Args:
+        progress: True for a bar (on a terminal, or in a notebook), False for silence, or a callable
+            that is called in the syncing thread.
+    """
+    if callable(progress):
+        yield progress
+    elif progress is True:
+        with _bar() as report:
+            yield report
+    elif progress is False or progress is None:
+        yield lambda _: None
+    else:
+        raise ConfigError(f"progress={progress!r} is neither True, False nor a callable.")
+
+
+@contextmanager
+def _bar() -> Iterator[Report]:
+    from tqdm.auto import tqdm
+
+    with tqdm(unit="file", dynamic_ncols=True) as bar:
+
+        def show(now: SyncProgress) -> None:
+            bar.total = now.files_total
+            bar.set_postfix(
+                {"chunks": now.chunks_written, "embedded": now.texts_embedded}, refresh=False
+            )
+            bar.n = now.files_done
+            bar.refresh()
+
+        yield show

@@ -1,0 +1,173 @@
+"""What the caller asked for, checked: a mistake ends here, before anything is touched."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+from weakref import WeakKeyDictionary
+
+from reposync.chunk import Chunker
+from reposync.config import SyncConfig
+from reposync.embed import Embedder, make_embedder
+from reposync.errors import ConfigError, NameTaken
+from reposync.lock import ChromaLock, state_folder
+from reposync.manifest import (
+    FILE_NAME,
+    Manifest,
+    RepositoryKey,
+    RepositoryRecord,
+    memory_manifest,
+    open_manifest,
+    read_manifest,
+)
+from reposync.rows import ROW_FORMAT
+from reposync.store import Store, check_collection_name, collection_name
+
+if TYPE_CHECKING:
+    from chromadb.config import System
+
+MAX_NAME = 512
+
+# Keeps an in-memory client's manifest for as long as the client's data: until its system is gone.
+_memory_manifests: WeakKeyDictionary[System, Manifest] = WeakKeyDictionary()
+
+
+@dataclass(frozen=True)
+class Request:
+    """One call of `sync_repository` or `plan_repository`, with its parts made and none opened."""
+
+    root: Path
+    key: RepositoryKey
+    store: Store
+    lock: ChromaLock
+    embedder: Embedder
+    chunker: Chunker
+    config: SyncConfig
+
+    @property
+    def model(self) -> str:
+        """The fingerprint that vectors are filed under."""
+        return self.embedder.identity.fingerprint
+
+    @property
+    def recipe(self) -> str:
+        """The version of all that turns a file's text into rows."""
+        return f"{ROW_FORMAT}.{self.chunker.recipe}"
+
+    @property
+    def manifest_path(self) -> Path:
+        """Where the manifest lies, unless the store is in memory."""
+        folder = self.store.folder if self.store.folder is not None else state_folder(self.store)
+        return folder / FILE_NAME
+
+    @property
+    def lock_key(self) -> str:
+        """What tells this repository from the others of the store, as a file name."""
+        key = self.key
+        parts = (key.tenant, key.database, key.collection, key.name)
+        return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:16]
+
+
+def make_request(
+    path: str | os.PathLike[str],
+    name: str | None,
+    store: object,
+    collection: str | None,
+    embedding_function: object,
+    config: SyncConfig | None,
+) -> Request:
+    """Check the arguments of a call.
+
+    Raises:
+        ConfigError: one of them cannot be right.
+    """
+    if config is not None and not isinstance(config, SyncConfig):
+        raise ConfigError(f"config={config!r} is not a SyncConfig. Pass SyncConfig(...).")
+    config = config or SyncConfig()
+    root = _check_root(path)
+    name = _check_name(root.name if name is None else name)
+    if collection is None:
+        collection = collection_name(name)
+    check_collection_name(collection)
+    opened = Store(store, attempts=config.max_attempts)
+    embedder = make_embedder(
+        embedding_function, model_id=config.model_id, batch_size=config.batch_rows
+    )
+    return Request(
+        root=root,
+        key=RepositoryKey(opened.tenant, opened.database, collection, name),
+        store=opened,
+        lock=ChromaLock(opened, config.lock_timeout),
+        embedder=embedder,
+        chunker=Chunker(config.chunk_tokens),
+        config=config,
+    )
+
+
+def _check_root(path: str | os.PathLike[str]) -> Path:
+    try:
+        root = Path(path).expanduser().resolve()
+        found = root.exists()
+    except (TypeError, ValueError, OSError, RuntimeError) as error:
+        raise ConfigError(f"path={path!r} is no path ({error}). Pass a folder.") from error
+    if not found:
+        raise ConfigError(f"path={os.fspath(path)!r} does not exist. Pass the repository's folder.")
+    if not root.is_dir():
+        raise ConfigError(f"path={os.fspath(path)!r} is a file. Pass the repository's folder.")
+    return root
+
+
+def _check_name(name: str) -> str:
+    if not isinstance(name, str) or not name.strip():
+        raise ConfigError(f"name={name!r} is no name for a repository. Pass a non-empty string.")
+    if len(name) > MAX_NAME or not name.isprintable():
+        raise ConfigError(
+            f"name={name!r} is no name for a repository: it must be printable and at most"
+            f" {MAX_NAME} characters long."
+        )
+    return name
+
+
+def open_state(request: Request, stack: ExitStack) -> Manifest:
+    """Open the store's manifest, creating it if need be; `stack` closes it."""
+    if request.store.kind == "memory":
+        return _memory(request)
+    request.manifest_path.parent.mkdir(parents=True, exist_ok=True)
+    return stack.enter_context(open_manifest(request.manifest_path))
+
+
+def read_state(request: Request, stack: ExitStack) -> Manifest | None:
+    """The store's manifest for reading only; None if there is none."""
+    if request.store.kind == "memory":
+        return _memory(request)
+    manifest = read_manifest(request.manifest_path)
+    return stack.enter_context(manifest) if manifest else None
+
+
+def _memory(request: Request) -> Manifest:
+    system = request.store.system
+    assert system is not None
+    if system not in _memory_manifests:
+        _memory_manifests[system] = memory_manifest()
+    return _memory_manifests[system]
+
+
+def check_owner(request: Request, record: RepositoryRecord) -> None:
+    """Raise `NameTaken` if the name belongs to another folder that is still there.
+
+    If that folder is gone, the clone has moved, and the name moves with it.
+    """
+    recorded = Path(record.path)
+    if recorded == request.root or not recorded.is_dir():
+        return
+    if os.path.samefile(recorded, request.root):
+        return
+    raise NameTaken(
+        f"The name {request.key.name!r} belongs to {recorded} in collection"
+        f" {request.key.collection!r}, and that folder still exists. Pass another name= for"
+        f" {request.root}, or another collection= or store=, or sync {recorded} instead."
+    )

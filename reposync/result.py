@@ -1,0 +1,231 @@
+"""What a sync says afterwards: `SyncResult`, `SyncPlan` and `SyncProgress`.
+
+All of it is frozen and, but for `SyncProgress`, round-trips through JSON, so that a job queue can
+carry it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict
+
+from reposync.errors import SyncError
+from reposync.records import ActionKind, SkipReason
+
+Stage = Literal["scan", "plan", "chunk", "embed", "commit"]
+
+
+class _Report(BaseModel):
+    model_config = ConfigDict(frozen=True)
+
+
+class FileCounts(_Report):
+    """Files by what became of them; `scanned` is the sum of all but `deleted`."""
+
+    scanned: int = 0
+    added: int = 0
+    updated: int = 0
+    renamed: int = 0
+    deleted: int = 0
+    unchanged: int = 0
+    skipped: int = 0
+    failed: int = 0
+
+
+class ChunkCounts(_Report):
+    """Chunks, counted from what the store accepted.
+
+    Attributes:
+        total: now in the collection for this repository.
+        added: written by this run.
+        deleted: removed by this run.
+        reused: written with a vector that this run did not compute.
+        embedded: texts that this run computed a vector for.
+    """
+
+    total: int = 0
+    added: int = 0
+    deleted: int = 0
+    reused: int = 0
+    embedded: int = 0
+
+
+class FileFailure(_Report):
+    """One file that could not be brought in step; what was indexed of it is still there."""
+
+    path: str
+    stage: Literal["scan", "chunk", "embed", "commit"]
+    error: str
+    message: str
+    attempts: int = 1
+
+
+class SkippedFile(_Report):
+    """One file that belongs to the repository and is not in the index, and why."""
+
+    path: str
+    reason: SkipReason
+
+
+class StageSeconds(_Report):
+    """Wall-clock seconds spent in each stage."""
+
+    scan: float = 0.0
+    plan: float = 0.0
+    chunk: float = 0.0
+    embed: float = 0.0
+    commit: float = 0.0
+
+
+class StoreUse(_Report):
+    """How the store was used: batches written, retries, and the store lock's waits and holds."""
+
+    batches: int = 0
+    retries: int = 0
+    lock_acquisitions: int = 0
+    longest_wait_seconds: float = 0.0
+    longest_hold_seconds: float = 0.0
+
+
+class ModelInfo(_Report):
+    """The embedding model; `dimension` is None until a vector of an unknown model was seen."""
+
+    name: str
+    dimension: int | None
+    fingerprint: str
+
+
+class SourceInfo(_Report):
+    """Where a git work tree stood; `dirty` if it differed from the commit."""
+
+    commit: str | None
+    branch: str | None
+    dirty: bool | None
+
+
+class SyncResult(_Report):
+    """What one `sync_repository` did; complete when it is returned."""
+
+    repository: str
+    path: str
+    collection: str
+    run_id: str
+    status: Literal["complete", "partial", "cancelled"]
+    started_at: datetime
+    finished_at: datetime
+    duration_seconds: float
+    resumed: bool = False
+    files: FileCounts = FileCounts()
+    chunks: ChunkCounts = ChunkCounts()
+    failures: tuple[FileFailure, ...] = ()
+    skipped: tuple[SkippedFile, ...] = ()
+    stages: StageSeconds = StageSeconds()
+    store: StoreUse = StoreUse()
+    model: ModelInfo
+    source: SourceInfo | None = None
+
+    @property
+    def ok(self) -> bool:
+        """True if the collection now holds exactly what is in the repository."""
+        return self.status == "complete"
+
+    def raise_for_failures(self) -> None:
+        """Raise a `SyncError` that carries this result unless `ok`."""
+        if self.ok:
+            return
+        causes = [f"{failure.path}: {failure.message}" for failure in self.failures[:3]]
+        more = len(self.failures) - len(causes)
+        error = SyncError(
+            f"{self.repository}: the sync ended {self.status}"
+            + (f" with {len(self.failures)} failed files: {'; '.join(causes)}" if causes else "")
+            + (f"; and {more} more" if more > 0 else "")
+            + ". Call sync_repository again to finish; what succeeded is kept."
+        )
+        error.result = self
+        raise error
+
+    def __str__(self) -> str:
+        files, chunks = self.files, self.chunks
+        lines = [
+            f"{self.repository}: {self.status} in {self.duration_seconds:.2f} s"
+            + (" (took up an interrupted run)" if self.resumed else ""),
+            f"  collection  {self.collection}, {_count(chunks.total, 'chunk')}",
+            f"  files       {files.added} added, {files.updated} updated, {files.renamed} renamed, "
+            f"{files.deleted} deleted, {files.unchanged} unchanged, {files.skipped} skipped, "
+            f"{files.failed} failed",
+            f"  chunks      {chunks.added} added, {chunks.deleted} deleted, "
+            f"{chunks.embedded} embedded, {chunks.reused} from the cache",
+            *(f"  failed      {f.path}: {f.stage}: {f.message}" for f in self.failures[:10]),
+        ]
+        if len(self.failures) > 10:
+            lines.append(f"  ...         and {len(self.failures) - 10} more, see .failures")
+        return "\n".join(lines)
+
+
+class PlannedAction(_Report):
+    """What a sync would do about one file, and why."""
+
+    path: str
+    action: ActionKind
+    reason: str
+    old_path: str | None = None
+
+
+class SyncPlan(_Report):
+    """What `sync_repository` would do, file by file; made without writing anything.
+
+    Attributes:
+        actions: one for each file that would be touched, skipped or could not be read; files that
+            stay as they are count in `files.unchanged` only.
+        refused: why the sync would be refused (see `SyncConfig.max_delete_fraction`), else None.
+    """
+
+    repository: str
+    path: str
+    collection: str
+    files: FileCounts
+    actions: tuple[PlannedAction, ...]
+    refused: str | None = None
+
+    @property
+    def empty(self) -> bool:
+        """True if a sync would change nothing."""
+        return all(action.action in ("skip", "fail", "forget") for action in self.actions)
+
+    def __str__(self) -> str:
+        shown = [a for a in self.actions if a.action not in ("skip", "forget")]
+        lines = [f"{self.repository}: {_count(len(shown), 'file')} to do, nothing written"]
+        for action in shown[:50]:
+            source = f"{action.old_path} -> " if action.old_path else ""
+            lines.append(f"  {action.action:<7} {source}{action.path} ({action.reason})")
+        if len(shown) > 50:
+            lines.append(f"  ... and {len(shown) - 50} more, see .actions")
+        if self.refused:
+            lines.append(f"  would be refused: {self.refused}")
+        return "\n".join(lines)
+
+
+@dataclass(frozen=True, slots=True)
+class SyncProgress:
+    """Where a running sync stands; handed to the `progress` callable in the calling thread."""
+
+    stage: Stage
+    files_done: int
+    files_total: int
+    chunks_written: int
+    texts_embedded: int
+
+
+def count_files(kinds: Sequence[str], deleted: int) -> FileCounts:
+    """Count outcomes ("added", "skipped", ...) so that `scanned` is the sum of all but deleted."""
+    names = ("added", "updated", "renamed", "unchanged", "skipped", "failed")
+    counts = {name: kinds.count(name) for name in names}
+    return FileCounts(scanned=sum(counts.values()), deleted=deleted, **counts)
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"

@@ -1,0 +1,74 @@
+"""What ``lstat`` says of one path, and what follows from it before anything is opened."""
+
+from __future__ import annotations
+
+import os
+import stat
+from dataclasses import dataclass
+
+from reposync.records import Failure, FileStat, SkipReason
+from reposync.scan.paths import escape_path
+
+MAX_FILE_BYTES = 1_048_576
+
+# Between the look at a file and its opening it may have become a symlink or a FIFO: the one must
+# not be followed, and the other not be waited for.
+OPEN_SAFELY = (
+    os.O_RDONLY
+    | getattr(os, "O_NOFOLLOW", 0)
+    | getattr(os, "O_NONBLOCK", 0)
+    | getattr(os, "O_CLOEXEC", 0)
+    | getattr(os, "O_BINARY", 0)
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One path that belongs to the repository.
+
+    Attributes:
+        path: relative, ``/`` between the parts, escaped (see `reposync.scan.paths`).
+        stat: None where ``lstat`` failed.
+        skip: why it is not to be opened at all.
+        failure: ``lstat`` failed, or `path` is a folder that could not be listed. Then nothing is
+            known of what lies below it either.
+    """
+
+    path: str
+    stat: FileStat | None = None
+    skip: SkipReason | None = None
+    failure: Failure | None = None
+
+
+def look(prefix: bytes, raw: bytes, max_file_bytes: int) -> Entry | None:
+    """Look at one path without opening it; None if there is nothing (any more)."""
+    path = escape_path(raw)
+    try:
+        found = os.lstat(prefix + raw)
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except OSError as error:
+        return Entry(path, failure=failed(path, error))
+    return Entry(path, file_stat(found), _skip(found, max_file_bytes))
+
+
+def _skip(found: os.stat_result, max_file_bytes: int) -> SkipReason | None:
+    mode = found.st_mode
+    if stat.S_ISREG(mode):
+        if found.st_size == 0:
+            return "empty"
+        return "too_large" if found.st_size > max_file_bytes else None
+    if stat.S_ISLNK(mode):
+        return "symlink"
+    # A listing names files; where a folder answers to one, git does not look inside: a submodule.
+    return "submodule" if stat.S_ISDIR(mode) else "special"
+
+
+def file_stat(found: os.stat_result) -> FileStat:
+    """Keep what tells one state of a file from the next."""
+    return FileStat(found.st_size, found.st_mtime_ns, found.st_ctime_ns, found.st_ino)
+
+
+def failed(path: str, error: OSError, attempts: int = 1) -> Failure:
+    """Say what the operating system said, without the absolute path that ``str(error)`` holds."""
+    return Failure(path, "scan", type(error).__name__, error.strerror or str(error), attempts)

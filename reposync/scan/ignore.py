@@ -1,0 +1,219 @@
+"""Which paths the ignore files and patterns hide: git's rules, one level of folders at a time.
+
+pathspec turns a pattern into a regular expression. What it does not do is git's walk over levels:
+deeper files override, the last matching rule of a file decides, and below a hidden folder nothing
+can be brought back. So a path is asked about only after all folders above it were found not to be
+hidden, and a rule counts only where it matches the path itself, not a folder above it.
+
+Patterns and paths are compared byte by byte, as git does: both are Latin-1 text here, in which one
+character is one byte, so that ``?`` matches the same as for git and no name is undecodable.
+"""
+
+from __future__ import annotations
+
+import codecs
+import errno
+import os
+import re
+import stat
+import warnings
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, NamedTuple
+
+from reposync.errors import ConfigError
+from reposync.scan.entry import OPEN_SAFELY
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+_CLASSES = {
+    "[:alnum:]": "a-zA-Z0-9",
+    "[:alpha:]": "a-zA-Z",
+    "[:blank:]": " \t",
+    "[:digit:]": "0-9",
+    "[:lower:]": "a-z",
+    "[:space:]": " \t\n\r\f\v",
+    "[:upper:]": "A-Z",
+    "[:xdigit:]": "0-9a-fA-F",
+}
+_CLASS = re.compile("|".join(map(re.escape, _CLASSES)))
+_ESCAPE = re.compile(r"\\.", re.DOTALL)
+_MAX_RULES_BYTES = 16 * 1_048_576
+
+
+class Rule(NamedTuple):
+    """One line of an ignore file."""
+
+    regex: re.Pattern[str]
+    hides: bool
+    folders_only: bool
+
+
+class Rules(NamedTuple):
+    """One ignore file: its rules, the last first, and how much of a path leads to its folder."""
+
+    start: int
+    rules: tuple[Rule, ...]
+
+    def verdict(self, path: str, is_folder: bool) -> bool | None:
+        """Tell what the last rule that matches says: hidden, shown, or (None) nothing."""
+        local = path[self.start :]
+        for rule in self.rules:
+            if (is_folder or not rule.folders_only) and rule.regex.fullmatch(local):
+                return rule.hides
+        return None
+
+
+Chain = tuple[Rules, ...]
+"""The ignore files of one name that bear on a folder, the nearest first."""
+
+
+@dataclass(frozen=True, slots=True)
+class Folder:
+    """What the rules say of one folder, and so of what lies in it.
+
+    Attributes:
+        names: the ignore files to heed, each a chain of its own that can hide but not show what
+            another one hides.
+        chains: one for each of `names`, and one for the ``exclude`` patterns.
+        include: the ``include`` patterns, if there are any.
+        included: what they say of this folder.
+    """
+
+    names: tuple[bytes, ...]
+    chains: tuple[Chain, ...]
+    include: Rules | None = None
+    included: bool = True
+
+    @property
+    def heeds(self) -> bool:
+        """False if there is no rule to ask, as in most trees that git lists."""
+        return self.include is not None or any(self.chains)
+
+    def hides(self, path: str, is_folder: bool) -> bool:
+        """Tell whether a path that lies directly in this folder is hidden."""
+        for chain in self.chains:
+            for rules in chain:
+                verdict = rules.verdict(path, is_folder)
+                if verdict is not None:
+                    if verdict:
+                        return True
+                    break
+        return self.include is not None and not is_folder and not self._includes(path, False)
+
+    def enter(self, path: str, root: bytes) -> Folder:
+        """Go down into a folder that is not hidden, reading the ignore files that lie in it."""
+        raw = path.encode("latin-1")
+        start = len(path) + 1 if path else 0
+        inside = (
+            self if self.include is None else replace(self, included=self._includes(path, True))
+        )
+        for number, name in enumerate(self.names):
+            lines = _read_lines(os.path.join(root, raw, name))
+            if lines and (rules := parse(lines, start)).rules:
+                chains = list(inside.chains)
+                chains[number] = (rules, *chains[number])
+                inside = replace(inside, chains=tuple(chains))
+        return inside
+
+    def _includes(self, path: str, is_folder: bool) -> bool:
+        verdict = self.include.verdict(path, is_folder) if self.include else None
+        return self.included if verdict is None else verdict
+
+
+def above_root(names: tuple[bytes, ...], include: Sequence[str], exclude: Sequence[str]) -> Folder:
+    """Make what the walk begins with: the caller's patterns and no ignore file read yet."""
+    chains: list[Chain] = [()] * len(names)
+    chains.append((_patterns(exclude, "exclude"),) if exclude else ())
+    if not include:
+        return Folder(names, tuple(chains))
+    return Folder(names, tuple(chains), _patterns(include, "include"), included=False)
+
+
+def _patterns(patterns: Sequence[str], option: str) -> Rules:
+    if isinstance(patterns, str):
+        raise ConfigError(f"{option} must be a list of patterns, not one string: {patterns!r}")
+    lines = [os.fsencode(pattern) for pattern in patterns]
+    for line, pattern in zip(lines, patterns, strict=True):
+        if not parse([line], 0).rules:
+            raise ConfigError(f"{option} holds a pattern that matches nothing: {pattern!r}")
+    return parse(lines, 0)
+
+
+def parse(lines: Iterable[bytes], start: int) -> Rules:
+    """Read the lines of an ignore file; a line that is no pattern is passed over, as git does."""
+    rules = [rule for line in lines if (rule := _parse_line(line.decode("latin-1")))]
+    return Rules(start, tuple(reversed(rules)))
+
+
+def _parse_line(line: str) -> Rule | None:
+    line = _trim(line.removesuffix("\r"))
+    if not line or line.startswith("#"):
+        return None
+    hides = not line.startswith("!")
+    body = line if hides else line[1:]
+    folders_only = body.endswith("/")
+    regex = _compile(body.removesuffix("/"))
+    return Rule(regex, hides, folders_only) if regex else None
+
+
+def _trim(line: str) -> str:
+    """Take trailing blanks away, but for one that is escaped."""
+    bare = line.rstrip(" ")
+    escaped = (len(bare) - len(bare.rstrip("\\"))) % 2
+    return line[: len(bare) + 1] if escaped and bare != line else bare
+
+
+def _compile(body: str) -> re.Pattern[str] | None:
+    from pathspec.patterns.gitignore.spec import GitIgnoreSpecPattern
+
+    if not body:
+        return None
+    try:
+        text, _ = GitIgnoreSpecPattern.pattern_to_regex(_for_pathspec(body))
+        if text is None:
+            return None
+        # In git a bracket never matches a slash. And a name may hold a newline: DOTALL.
+        text = text.replace("[^", "[^/")
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", FutureWarning)  # "[[" is a set of one in a pattern
+            return re.compile(text, re.DOTALL)
+    except (ValueError, re.error):
+        return None  # not a pattern; git passes it over too
+
+
+def _for_pathspec(body: str) -> str:
+    """Word a pattern so that pathspec's expression matches all of a path, not a folder above it."""
+    body = _ESCAPE.sub(lambda found: "/" if found[0] == "\\/" else found[0], body)
+    last = body.rpartition("/")[2]
+    if last == "**":
+        body += "/?*"
+    elif last == "*":
+        body = body[:-1] + "?*"
+    if "[" in body:
+        body = _CLASS.sub(lambda found: _CLASSES[found[0]], body)
+    if body[0] in "!#":
+        body = "\\" + body
+    if body[-1].isspace():  # it would be stripped, as would the last byte of some UTF-8 letters
+        head = body[:-1]
+        if (len(head) - len(head.rstrip("\\"))) % 2:
+            head = head[:-1]
+        body = f"{head}[{body[-1]}]"
+    return body
+
+
+def _read_lines(path: bytes) -> list[bytes]:
+    """Read an ignore file if it is a file: opening a FIFO of that name would wait for ever.
+
+    A symlink is not followed, as in git: it could lead anywhere.
+    """
+    try:
+        found = os.lstat(path)
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+    if not stat.S_ISREG(found.st_mode):
+        return []
+    if found.st_size > _MAX_RULES_BYTES:
+        raise OSError(errno.EFBIG, os.strerror(errno.EFBIG), path)
+    with open(os.open(path, OPEN_SAFELY), "rb") as file:
+        return file.read().removeprefix(codecs.BOM_UTF8).split(b"\n")

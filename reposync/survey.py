@@ -1,0 +1,110 @@
+"""The scan against the manifest: which files need reading, which vanished, which may be left alone.
+
+Files are listed and stat'ed at once, but read one by one, as the plan asks for them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import nullcontext
+
+from reposync.records import Failure, Known, Seen, SkipReason
+from reposync.request import Request
+from reposync.scan import Entry, list_entries, read_entry, still_there
+from reposync.tally import Tally
+
+_FOUND_BY_READING: frozenset[SkipReason | None] = frozenset(
+    (None, "binary", "blank", "undecodable")
+)
+
+
+class Survey:
+    """What the scan found, beside what the manifest knows.
+
+    Attributes:
+        known: the manifest's files by path.
+        listed: every path that must not be taken for deleted.
+    """
+
+    def __init__(
+        self, request: Request, known: Mapping[str, Known], entries: list[Entry] | None = None
+    ) -> None:
+        self._request = request
+        self.known = known
+        if entries is None:
+            config = request.config
+            entries = list_entries(
+                request.root,
+                include=config.include,
+                exclude=config.exclude,
+                max_file_bytes=config.max_file_bytes,
+                store_path=request.store.folder,
+            )
+        self._entries = entries
+        self.listed = {entry.path for entry in entries}
+        self._hidden = self._find_hidden()
+        self.listed.update(failure.path for failure in self._hidden)
+
+    def with_known(self, known: Mapping[str, Known]) -> Survey:
+        """The same scan beside newer knowledge."""
+        return Survey(self._request, known, self._entries)
+
+    def _find_hidden(self) -> list[Failure]:
+        """Known files that are not listed because the system will not tell: they are not deleted."""
+        unread = {entry.path: entry.failure for entry in self._entries if entry.failure}
+        verdicts = (
+            still_there(self._request.root, path, unread=unread)
+            for path in sorted(self.known.keys() - self.listed)
+        )
+        return [verdict for verdict in verdicts if isinstance(verdict, Failure)]
+
+    @property
+    def nothing_to_do(self) -> bool:
+        """True if every file is as recorded, so that neither it nor the store need be opened."""
+        return (
+            not self._hidden
+            and self.known.keys() <= self.listed
+            and all(self._as_recorded(entry) for entry in self._entries)
+        )
+
+    @property
+    def left(self) -> dict[str, SkipReason | None]:
+        """With `nothing_to_do`: every file, and why it is not in the index, if it is not."""
+        return {path: file.skip for path, file in self.known.items()}
+
+    @property
+    def deletion_candidates(self) -> int:
+        """How many indexed files may turn out to leave the index; an upper bound, without reading."""
+        kept = {entry.path for entry in self._entries if self._as_recorded(entry)}
+        kept.update(failure.path for failure in self._hidden)
+        return sum(
+            file.skip is None or file.redo is not None
+            for path, file in self.known.items()
+            if path not in kept
+        )
+
+    def seen(self, tally: Tally | None = None) -> Iterator[Seen]:
+        """Each file, read if its stat is not as recorded; reading counts as "scan" in `tally`."""
+        for entry in self._entries:
+            if entry.failure is not None or entry.skip is not None:
+                yield Seen(entry.path, entry.stat, skip=entry.skip, failure=entry.failure)
+            elif self._as_recorded(entry):
+                yield Seen(entry.path, entry.stat)
+            else:
+                with tally.stage("scan") if tally else nullcontext():
+                    seen = read_entry(
+                        self._request.root,
+                        entry,
+                        max_file_bytes=self._request.config.max_file_bytes,
+                    )
+                yield seen or Seen(entry.path, gone=True)
+        for failure in self._hidden:
+            yield Seen(failure.path, failure=failure)
+
+    def _as_recorded(self, entry: Entry) -> bool:
+        known = self.known.get(entry.path)
+        if known is None or known.redo is not None or known.stat != entry.stat:
+            return False
+        if entry.failure is not None or entry.stat is None:
+            return False
+        return known.skip == entry.skip or (entry.skip is None and known.skip in _FOUND_BY_READING)

@@ -1,0 +1,164 @@
+"""What has been done so far; at the end it becomes the `SyncResult`.
+
+Counts are raised only after the store has accepted what they count.
+"""
+
+from __future__ import annotations
+
+import time
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import datetime, timezone
+from typing import TYPE_CHECKING, Literal
+
+from reposync.batch import FileWork
+from reposync.records import Failure, SkipReason
+from reposync.result import (
+    ChunkCounts,
+    FileFailure,
+    ModelInfo,
+    SkippedFile,
+    SourceInfo,
+    Stage,
+    StageSeconds,
+    StoreUse,
+    SyncProgress,
+    SyncResult,
+    count_files,
+)
+
+if TYPE_CHECKING:
+    from reposync.lock import LockStats
+
+
+class Tally:
+    """Counts, times and reasons of one run. Used by one thread."""
+
+    def __init__(self) -> None:
+        self.run_id = uuid.uuid4().hex
+        self.started_at = datetime.now(timezone.utc)
+        self._started = time.perf_counter()
+        self.resumed = False
+        self.files_total = 0
+        self.outcomes: dict[str, str] = {}
+        self.deleted_files: set[str] = set()
+        self.failures: dict[str, Failure] = {}
+        self.skipped: dict[str, SkipReason] = {}
+        self.added = self.deleted = self.reused = self.embedded = self.batches = 0
+        self._seconds: dict[Stage, float] = dict.fromkeys(
+            ("scan", "plan", "chunk", "embed", "commit"), 0.0
+        )
+        self.stage_now: Stage | None = None
+        self._switched = self._started
+
+    @contextmanager
+    def stage(self, stage: Stage) -> Iterator[None]:
+        """Add the block's wall-clock time to a stage; an enclosing stage's clock stands meanwhile."""
+        outer = self.stage_now
+        self._switch(stage)
+        try:
+            yield
+        finally:
+            self._switch(outer)
+
+    def _switch(self, stage: Stage | None) -> None:
+        now = time.perf_counter()
+        if self.stage_now is not None:
+            self._seconds[self.stage_now] += now - self._switched
+        self.stage_now, self._switched = stage, now
+
+    def fail(self, failure: Failure) -> None:
+        """Note that a file could not be brought in step; the first reason stands."""
+        self.failures.setdefault(failure.path, failure)
+
+    def leave(self, path: str, outcome: str) -> None:
+        """Note a file that needs no work ("unchanged", "skipped").
+
+        What was done to it earlier in this run stands: a run starts over when the store changes
+        under it.
+        """
+        self.outcomes.setdefault(path, outcome)
+
+    def finish(self, work: FileWork) -> None:
+        """Count a file whose work is done and recorded."""
+        if work.deleted:
+            self.deleted_files.add(work.path)
+        if work.record is None:
+            return
+        if self.outcomes.get(work.path) not in ("added", "renamed"):
+            self.outcomes[work.path] = work.outcome
+        if work.record.skip is not None:
+            self.skipped[work.path] = work.record.skip
+
+    def start_over(self) -> None:
+        """Forget failures: every file is looked at again."""
+        self.failures.clear()
+
+    def progress(self) -> SyncProgress:
+        """Where the run stands now."""
+        done = len(self.outcomes) + len(self.failures)
+        return SyncProgress(
+            self.stage_now or "commit", min(done, self.files_total), self.files_total, self.added, self.embedded
+        )
+
+    def result(
+        self,
+        status: Literal["complete", "partial", "cancelled"],
+        *,
+        repository: str,
+        path: str,
+        collection: str,
+        total_chunks: int,
+        model: ModelInfo,
+        source: SourceInfo | None,
+        lock: LockStats,
+        retries: int,
+    ) -> SyncResult:
+        """Everything that was counted, as it stands now."""
+        return SyncResult(
+            repository=repository,
+            path=path,
+            collection=collection,
+            run_id=self.run_id,
+            status=status,
+            started_at=self.started_at,
+            finished_at=datetime.now(timezone.utc),
+            duration_seconds=time.perf_counter() - self._started,
+            resumed=self.resumed,
+            files=count_files(
+                [
+                    *(kind for path, kind in self.outcomes.items() if path not in self.failures),
+                    *("failed" for _ in self.failures),
+                ],
+                len(self.deleted_files),
+            ),
+            chunks=ChunkCounts(
+                total=total_chunks,
+                added=self.added,
+                deleted=self.deleted,
+                reused=self.reused,
+                embedded=self.embedded,
+            ),
+            failures=tuple(
+                FileFailure(
+                    path=failure.path,
+                    stage=failure.stage,
+                    error=failure.error,
+                    message=failure.message,
+                    attempts=failure.attempts,
+                )
+                for failure in self.failures.values()
+            ),
+            skipped=tuple(SkippedFile(path=p, reason=reason) for p, reason in self.skipped.items()),
+            stages=StageSeconds(**self._seconds),
+            store=StoreUse(
+                batches=self.batches,
+                retries=retries,
+                lock_acquisitions=lock.acquisitions,
+                longest_wait_seconds=lock.longest_wait,
+                longest_hold_seconds=lock.longest_hold,
+            ),
+            model=model,
+            source=source,
+        )

@@ -1,0 +1,82 @@
+"""Vectors for rows: from the cache where they are, computed where they are not."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from reposync.embed import Embedder
+from reposync.errors import EmbeddingError
+from reposync.manifest import Manifest
+from reposync.rows import Row
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    Vector = NDArray[np.float32]
+
+logger = logging.getLogger(__name__)
+
+_HARMLESS = "reposync"
+
+
+@dataclass(slots=True)
+class Embedded:
+    """Vectors by text hash.
+
+    Attributes:
+        cached: came from the cache, with their numbers there.
+        computed: are new.
+        refused: why the embedding function does not take a text.
+    """
+
+    cached: Mapping[bytes, tuple[int, Vector]]
+    computed: dict[bytes, Vector] = field(default_factory=dict)
+    refused: dict[bytes, EmbeddingError] = field(default_factory=dict)
+
+    def __getitem__(self, key: bytes) -> Vector:
+        return self.computed[key] if key in self.computed else self.cached[key][1]
+
+
+def vectors_for(
+    rows: Iterable[Row], embedder: Embedder, manifest: Manifest, *, use_cache: bool
+) -> Embedded:
+    """The vector of each row, computing each text that is not cached once.
+
+    Raises:
+        EmbeddingError: the embedding function refuses even a harmless text, so that no file is at
+            fault.
+    """
+    texts = {row.text_hash: row.text for row in rows}
+    cached = manifest.vectors(embedder.identity.fingerprint, texts) if use_cache else {}
+    embedded = Embedded(cached)
+    missing = [(key, text) for key, text in texts.items() if key not in cached]
+    if missing:
+        _embed(missing, embedder, embedded)
+    return embedded
+
+
+def _embed(missing: Sequence[tuple[bytes, str]], embedder: Embedder, into: Embedded) -> None:
+    """Embed texts; when the function fails, halve them until the texts at fault stand alone."""
+    pending = [missing]
+    alive = False
+    while pending:
+        part = pending.pop()
+        try:
+            vectors = embedder.embed([text for _, text in part])
+        except EmbeddingError as error:
+            if not alive:
+                embedder.embed([_HARMLESS])  # raises if the function itself is down
+                alive = True
+            if len(part) == 1:
+                into.refused[part[0][0]] = error
+                continue
+            logger.info("the embedding function refused %d texts: %s", len(part), error)
+            middle = len(part) // 2
+            pending += [part[middle:], part[:middle]]
+        else:
+            alive = True
+            into.computed.update(zip((key for key, _ in part), vectors, strict=True))

@@ -1,0 +1,36 @@
+"""One sync as a program, with the hash embedding: prints the result as JSON on its last line."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+from hash_embedding import HashEmbedding
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("tree", type=Path)
+    parser.add_argument("name")
+    parser.add_argument("--store", type=Path, required=True)
+    parser.add_argument("--log", type=Path, required=True)
+    parser.add_argument("--allow-deletions", action="store_true")
+    options = parser.parse_args()
+
+    from reposync import sync_repository
+
+    result = sync_repository(
+        options.tree,
+        options.name,
+        store=options.store,
+        embedding_function=HashEmbedding(log=options.log),
+        allow_deletions=options.allow_deletions,
+    )
+    result.raise_for_failures()
+    print(result.model_dump_json())
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,178 @@
+"""Killed at any instant, the next sync ends in the same state as an undisturbed one.
+
+A sync of more than 3 000 chunks is killed with SIGKILL: at random instants of its run, and shortly
+after the batches whose rows make Chroma flush its vector index (each 1 000 rows), where a kill can
+ruin the files of the index. Then the next sync must run to its end, the checker must find nothing
+wrong, and the log must show that only the texts in flight at a kill were embedded again.
+"""
+
+from __future__ import annotations
+
+import random
+import shutil
+import time
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import pytest
+import trees
+from checker import expected_files
+from harness import DEADLINE, Workshop, start
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+BATCH = 128
+"""`SyncConfig.batch_rows`: as many texts may be in flight when a run is killed."""
+
+FLUSH = 1000
+"""Chroma's `sync_threshold`: rows between two flushes of the vector index."""
+
+
+@dataclass
+class Chaos:
+    """A repository, its store, a seeded chance, and a record of what was done."""
+
+    shop: Workshop
+    chance: random.Random
+    usual: float = 5.0
+    """Seconds that an undisturbed cold sync takes."""
+    kills: int = 0
+    rounds: int = 0
+    notes: list[str] = field(default_factory=list)
+
+    def texts_logged(self) -> int:
+        """Texts embedded so far, repeats included."""
+        log = self.shop.log
+        return log.stat().st_size // 33 if log.exists() else 0
+
+    def kill_at(self, fraction: float) -> None:
+        """Start a sync and kill it after this part of an undisturbed run's time."""
+        delay = fraction * self.usual
+        self._kill(f"at {fraction:.2f}", lambda began: time.monotonic() - began >= delay)
+
+    def kill_near_flush(self) -> None:
+        """Start a sync and kill it a moment after the batch that makes Chroma flush its index."""
+        goal = (self.texts_logged() // FLUSH + 1) * FLUSH
+        delay = self.chance.uniform(0.0, 0.6)
+        reached: list[float] = []
+
+        def due(_: float) -> bool:
+            if not reached and self.texts_logged() >= goal:
+                reached.append(time.monotonic())
+            return bool(reached) and time.monotonic() - reached[0] >= delay
+
+        self._kill(f"{delay:.2f} s after text {goal}", due)
+
+    def _kill(self, when: str, due: Callable[[float], bool]) -> None:
+        """Start a sync and kill it as soon as `due`, given the time of its start, says so."""
+        before = self.texts_logged()
+        began = time.monotonic()
+        with start("driver.py", *self.shop.driver_arguments()) as child:
+            while child.poll() is None and not due(began):
+                assert time.monotonic() - began < DEADLINE, f"a sync hung ({self.notes})"
+                time.sleep(0.002)
+            done = child.poll()
+            child.kill()
+            _, err = child.communicate()
+        assert done in (None, 0), f"the sync after {self.notes} failed:\n{err[-6000:]}"
+        self.kills += done is None
+        verb = "killed" if done is None else "too late to be killed"
+        spent = time.monotonic() - began
+        self.notes.append(
+            f"{verb} {when} ({spent:.1f} s, {self.texts_logged() - before} texts embedded)"
+        )
+
+    def finish(self) -> None:
+        """The next sync runs to its end, and all is as if nothing had happened."""
+        step = f"round {self.rounds}: {'; '.join(self.notes)}"
+        result = self.shop.sync(step)
+        assert result["status"] == "complete", step
+        report = self.shop.check(step, "--sample", "100")
+        assert result["chunks"]["total"] == report["rows"], step
+        again = self.embedded_again()
+        assert again <= BATCH * self.kills, f"{again} texts embedded again: {step}"
+        print(f"\n{step}; {again} texts embedded again; {self.shop.seconds.pop(step):.1f} s")
+        self.notes.clear()
+        self.rounds += 1
+
+    def embedded_again(self) -> int:
+        """How many embeddings since the log began were of a text that had one already."""
+        return sum(times - 1 for times in self.shop.embedded().values())
+
+    def start_afresh(self) -> None:
+        """Forget the store, so that the next sync is a cold one."""
+        assert self.embedded_again() <= BATCH * self.kills
+        shutil.rmtree(self.shop.store, ignore_errors=True)
+        self.shop.log.unlink(missing_ok=True)
+        self.kills = 0
+
+    def edit(self) -> None:
+        """Change a good part of the repository: new text, moved folders, deleted files."""
+        tree = self.shop.tree
+        paths = sorted(expected_files(tree)[0])
+        for path in self.chance.sample(paths, 2 * len(paths) // 3):
+            text = f"\n\ndef round_{self.rounds}():\n    return {path!r}, {self.kills}\n"
+            with (tree / path).open("a", encoding="utf-8") as file:
+                file.write(text)
+        for path in self.chance.sample(paths, 5):
+            (tree / path).unlink()
+        moved = self.chance.choice(sorted(entry for entry in tree.iterdir() if entry.is_dir()))
+        moved.rename(moved.with_name(f"{moved.name.split('~')[0]}~{self.rounds}"))
+
+    def any_kill(self) -> None:
+        """A kill of either sort."""
+        if self.chance.random() < 0.4:
+            self.kill_near_flush()
+        else:
+            self.kill_at(self.chance.uniform(0.1, 1.0))
+
+
+@pytest.fixture
+def chaos(tmp_path: Path) -> Chaos:
+    """A repository of more than 3 000 chunks, synced by nobody yet."""
+    shop = Workshop(tmp_path / "tree", tmp_path / "store", tmp_path / "log")
+    trees.large(shop.tree)
+    return Chaos(shop, random.Random(20_240_229))
+
+
+@pytest.mark.timeout(240)
+def test_killed_syncs_are_taken_up(chaos: Chaos) -> None:
+    """After kills of a cold sync and of an update, the next sync is exact and repeats no work."""
+    chaos.kill_near_flush()
+    chaos.kill_near_flush()
+    chaos.kill_at(0.5)
+    chaos.kill_near_flush()
+    chaos.finish()
+    assert len(chaos.shop.embedded()) > 3000
+    chaos.edit()
+    chaos.kill_at(0.35)
+    chaos.kill_at(0.5)
+    chaos.kill_at(0.65)
+    chaos.finish()
+    assert chaos.kills >= 5
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(3600)
+def test_a_hundred_kills(chaos: Chaos) -> None:
+    """A hundred kills, of cold syncs and of updates, each followed by an exact state."""
+    began = time.monotonic()
+    chaos.shop.sync("undisturbed")
+    chaos.usual = time.monotonic() - began
+    assert chaos.shop.check("undisturbed")["rows"] > 3000
+    chaos.start_afresh()
+    total = 0
+    while total < 100:
+        before = chaos.kills
+        for _ in range(chaos.chance.choice([1, 2, 2, 3])):
+            chaos.any_kill()
+        total += chaos.kills - before
+        chaos.finish()
+        if chaos.rounds % 2:
+            chaos.edit()
+        else:
+            chaos.start_afresh()
+            shutil.rmtree(chaos.shop.tree)
+            trees.large(chaos.shop.tree)
