@@ -64,11 +64,10 @@ class Committer:
         with self._tally.stage("embed"):
             embedded = self._embed(batch)
         batch = batch.without(self._failed)
-        with self._tally.stage("commit"):
-            with uninterrupted():
-                if collection is not None and batch.operations:
-                    self._write(batch, collection, embedded)
-                self._manifest.finish(self._record.id, batch)
+        with self._tally.stage("commit"), uninterrupted():
+            if collection is not None and batch.operations:
+                self._write(batch, collection, embedded)
+            self._manifest.finish(self._record.id, batch)
         self._count(batch, embedded)
 
     def _embed(self, batch: Batch) -> Embedded:

@@ -3,7 +3,7 @@
 ::
 
     SyncError                   everything that reposync raises on purpose
-    ├── ConfigError             a caller's mistake, found before anything was touched (also a ValueError)
+    ├── ConfigError             a caller's mistake; nothing was touched (also a ValueError)
     │   └── NameTaken           the name belongs to another folder that still exists
     ├── ScanError               the tree as a whole cannot be read
     ├── DeletionRefused         the sync would delete most of the index

@@ -132,7 +132,7 @@ class ChromaLock:
 
     @contextmanager
     def _fresh(self, folder: FolderState, *, write: bool) -> Iterator[Hold]:
-        """Bring every live client of the folder up to date, and note what it reflects at the end."""
+        """Bring every live client of the folder up to date; note what it reflects at the end."""
         with folder.held() as hold:
             if self._generation not in (None, hold.state.generation):
                 self.undisturbed = False

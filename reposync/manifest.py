@@ -155,6 +155,15 @@ class Manifest:
         )  # fmt: skip
         return RepositoryRecord(*rows[0]) if rows else None
 
+    def repositories(self) -> list[tuple[RepositoryKey, RepositoryRecord]]:
+        """Every repository that is noted, by name."""
+        rows = self._all(
+            "SELECT tenant, database, collection, name,"
+            " id, path, collection_id, model, recipe, token, checked FROM repositories"
+            " ORDER BY name, id"
+        )
+        return [(RepositoryKey(*row[:4]), RepositoryRecord(*row[4:])) for row in rows]
+
     def add_repository(self, key: RepositoryKey, path: str) -> RepositoryRecord:
         """Note a repository; it has no files yet."""
         with self.transaction() as db:
@@ -213,9 +222,7 @@ class Manifest:
             repository,
         )
         return {
-            path: Known(
-                path, None if size is None else FileStat(size, mtime, ctime, inode), *rest
-            )
+            path: Known(path, None if size is None else FileStat(size, mtime, ctime, inode), *rest)
             for path, size, mtime, ctime, inode, *rest in rows
         }
 
@@ -224,7 +231,8 @@ class Manifest:
         rows = self._all(
             "SELECT c.id, digest, stored FROM chunks c JOIN files f ON f.id = c.file"
             " WHERE repository = ? AND path = ?",
-            repository, path,
+            repository,
+            path,
         )
         return {row_id: KnownRow(digest, bool(stored)) for row_id, digest, stored in rows}
 
@@ -297,10 +305,7 @@ class Manifest:
                 "INSERT OR IGNORE INTO vectors (model, text_hash, vector) VALUES (?, ?, ?)",
                 ((model, key, vector.tobytes()) for key, vector in vectors.items()),
             )
-            files = {
-                path: self._redo(db, repository, path, UNFINISHED)
-                for path in batch.paths
-            }
+            files = {path: self._redo(db, repository, path, UNFINISHED) for path in batch.paths}
             db.executemany(
                 "INSERT OR REPLACE INTO chunks (file, id, text_hash, digest, stored)"
                 " VALUES (?, ?, ?, ?, 0)",

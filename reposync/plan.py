@@ -34,8 +34,8 @@ def plan(
 
     for one in seen:
         if one.gone:
-            if (file := known.get(one.path)) is not None:
-                yield _removal(file)
+            if one.path in known:
+                yield _removal(known[one.path])
             continue
         action = _decide(one, known.get(one.path))
         if action.kind == "add" and one.content_hash is not None and by_content[one.content_hash]:

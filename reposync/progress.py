@@ -24,7 +24,7 @@ def reporter(progress: bool | Report) -> Iterator[Report]:
     elif progress is True:
         with _bar() as report:
             yield report
-    elif progress is False or progress is None:
+    elif progress is False:
         yield lambda _: None
     else:
         raise ConfigError(f"progress={progress!r} is neither True, False nor a callable.")

@@ -97,8 +97,7 @@ def _probe_in_child(store: Store, collection: Collection) -> None:
         )
     except subprocess.TimeoutExpired as error:
         raise IndexDamaged(
-            f"Reading the vector index of {collection.name!r} did not end within"
-            f" {PROBE_SECONDS} s."
+            f"Reading the vector index of {collection.name!r} did not end within {PROBE_SECONDS} s."
         ) from error
     if child.returncode != 0:
         last = child.stderr.strip().splitlines()[-1:] or [f"exit status {child.returncode}"]
@@ -142,7 +141,11 @@ def _vectors(
 
     for _, document, metadata, vector in page:
         if np.isfinite(vector).all():
-            yield str(metadata.get("model")), text_key(embedded_text(document or "", metadata)), vector
+            yield (
+                str(metadata.get("model")),
+                text_key(embedded_text(document or "", metadata)),
+                vector,
+            )
 
 
 def make_anew(

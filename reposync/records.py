@@ -139,4 +139,3 @@ class Chunk:
     def embedded_text(self) -> str:
         """What is embedded: anyone can recompute a row's vector from its context and document."""
         return f"{self.context}\n{self.document}" if self.context else self.document
-

@@ -164,7 +164,7 @@ def check_owner(request: Request, record: RepositoryRecord) -> None:
     recorded = Path(record.path)
     if recorded == request.root or not recorded.is_dir():
         return
-    if os.path.samefile(recorded, request.root):
+    if recorded.samefile(request.root):
         return
     raise NameTaken(
         f"The name {request.key.name!r} belongs to {recorded} in collection"

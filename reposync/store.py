@@ -30,6 +30,7 @@ from reposync.errors import (
 if TYPE_CHECKING:
     import numpy as np
     from chromadb.api import ClientAPI
+    from chromadb.api.client import Client
     from chromadb.api.models.Collection import Collection as ChromaCollection
     from chromadb.config import System
     from numpy.typing import NDArray
@@ -93,7 +94,7 @@ class Store:
         self.kind: Literal["folder", "memory", "server"] = "folder"
         self.folder: Path | None = None
         if store is None or isinstance(store, (str, os.PathLike)):
-            self.folder = _folder(default_folder() if store is None else os.fspath(store))
+            self.folder = _folder(default_folder() if store is None else Path(store), store)
         else:
             self._adopt(store)
 
@@ -198,7 +199,7 @@ class Store:
         """Close what `open` opened, and nothing else."""
         if self._opened and self._client is not None:
             with _opening:
-                self._client.close()
+                cast("Client", self._client).close()
             self._client, self._opened = None, False
 
     # -- collections -----------------------------------------------------------------------------
@@ -353,6 +354,24 @@ class Collection:
 
             self._store.call(query, f"querying {self.name!r}")
 
+    def nearest(
+        self, repository: str, vector: NDArray[np.float32], count: int
+    ) -> list[tuple[str, dict[str, Any], float]]:
+        """The rows of one repository nearest to `vector`: (document, metadata, distance)."""
+
+        def query() -> dict[str, Any]:
+            found = self._chroma.query(
+                query_embeddings=cast("Any", [vector]),
+                n_results=count,
+                where={"repository": repository},
+                include=["documents", "metadatas", "distances"],
+            )
+            return cast("dict[str, Any]", found)
+
+        found = self._store.call(query, f"querying {self.name!r}")
+        columns = (found["documents"][0], found["metadatas"][0], found["distances"][0])
+        return list(zip(*columns, strict=True))
+
     def upsert(self, rows: Sequence[Row], vectors: NDArray[np.float32]) -> None:
         """Write rows with their vectors, shape (rows, dimension); existing ids are replaced."""
 
@@ -411,9 +430,7 @@ def live_systems(folder: Path) -> list[System]:
     return [
         system
         for system in systems
-        if _is_local(system)
-        and system.settings.is_persistent
-        and _system_folder(system) == folder
+        if _is_local(system) and system.settings.is_persistent and _system_folder(system) == folder
     ]
 
 
@@ -426,19 +443,21 @@ def refresh(system: System) -> None:
     from chromadb.api import ServerAPI
 
     try:
-        system.instance(ServerAPI).start()
+        cast("Any", system).instance(ServerAPI).start()
     except Exception as error:
         raise _ours(error, "reading the store anew", StoreUnavailable) from error
 
 
-def _folder(path: str) -> Path:
-    if re.match(r"https?://", path):
+def _folder(path: Path, given: object) -> Path:
+    if isinstance(given, str) and re.match(r"https?://", given):
         raise ConfigError(
-            f"store={path!r} is an address; pass chromadb.HttpClient(host=..., port=...) instead."
+            f"store={given!r} is an address; pass chromadb.HttpClient(host=..., port=...) instead."
         )
-    folder = Path(path).expanduser().resolve()
+    folder = path.expanduser().resolve()
     if folder.exists() and not folder.is_dir():
-        raise ConfigError(f"store={path!r} is not a folder. Pass the folder of a Chroma store.")
+        raise ConfigError(
+            f"store={str(path)!r} is not a folder. Pass the folder of a Chroma store."
+        )
     return folder
 
 

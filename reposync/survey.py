@@ -50,7 +50,7 @@ class Survey:
         return Survey(self._request, known, self._entries)
 
     def _find_hidden(self) -> list[Failure]:
-        """Known files that are not listed because the system will not tell: they are not deleted."""
+        """Known files that are not listed because they cannot be seen: they are not deleted."""
         unread = {entry.path: entry.failure for entry in self._entries if entry.failure}
         verdicts = (
             still_there(self._request.root, path, unread=unread)
@@ -74,7 +74,7 @@ class Survey:
 
     @property
     def deletion_candidates(self) -> int:
-        """How many indexed files may turn out to leave the index; an upper bound, without reading."""
+        """How many indexed files may turn out to leave the index: an upper bound, unread."""
         kept = {entry.path for entry in self._entries if self._as_recorded(entry)}
         kept.update(failure.path for failure in self._hidden)
         return sum(

@@ -102,7 +102,7 @@ def sync_repository(
             )
 
 
-class _StoreChanged(Exception):  # noqa: N818 - not an error, but a reason to look again
+class _StoreChanged(Exception):
     """Somebody else wrote to the store after this run had decided not to look into it."""
 
 
@@ -190,7 +190,7 @@ class _Run:
         return record
 
     def _source(self) -> SourceInfo | None:
-        found = git_source(self.request.root)
+        found = git_source(self.request.root, store_path=self.request.store.folder)
         if found is None:
             return None
         return SourceInfo(commit=found.commit, branch=found.branch, dirty=found.dirty)
@@ -378,4 +378,3 @@ class _Run:
             lock=request.lock.stats,
             retries=request.store.retries,
         )
-

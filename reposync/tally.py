@@ -54,7 +54,7 @@ class Tally:
 
     @contextmanager
     def stage(self, stage: Stage) -> Iterator[None]:
-        """Add the block's wall-clock time to a stage; an enclosing stage's clock stands meanwhile."""
+        """Add the block's wall-clock time to a stage; an enclosing stage's clock stands still."""
         outer = self.stage_now
         self._switch(stage)
         try:
@@ -99,7 +99,11 @@ class Tally:
         """Where the run stands now."""
         done = len(self.outcomes) + len(self.failures)
         return SyncProgress(
-            self.stage_now or "commit", min(done, self.files_total), self.files_total, self.added, self.embedded
+            self.stage_now or "commit",
+            min(done, self.files_total),
+            self.files_total,
+            self.added,
+            self.embedded,
         )
 
     def result(

@@ -23,9 +23,10 @@ class TokenCounter:
     """
 
     def count(self, texts: Sequence[str]) -> list[int]:
-        """How many tokens each of `texts` has; one batch, which runs on all cores."""
-        encodings = self.tokenizer.encode_batch_fast(list(texts), add_special_tokens=False)
-        return [len(encoding) for encoding in encodings]
+        """How many tokens each of `texts` has."""
+        # One by one: a batch costs as much CPU, and leaves a pool of threads behind in the process.
+        encode = self.tokenizer.encode
+        return [len(encode(text, add_special_tokens=False)) for text in texts]
 
     def offsets(self, text: str) -> list[tuple[int, int]]:
         """Where each token of `text` stands: (start, end) in characters."""
@@ -35,7 +36,8 @@ class TokenCounter:
     @cached_property
     def tokenizer(self) -> Tokenizer:
         """The tokenizer itself, with neither truncation nor padding."""
-        from tokenizers.implementations import BertWordPieceTokenizer
+        from tokenizers.implementations.bert_wordpiece import BertWordPieceTokenizer
 
         with as_file(files("reposync") / "data" / "vocab.txt") as vocabulary:
-            return BertWordPieceTokenizer(str(vocabulary), lowercase=True)._tokenizer
+            bert = BertWordPieceTokenizer(str(vocabulary), lowercase=True)
+        return bert._tokenizer  # noqa: SLF001 - the implementation only wraps it

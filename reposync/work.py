@@ -83,14 +83,14 @@ class Workshop:
     def _index(self, action: Action, seen: Seen, known: Known | None) -> FileWork | None:
         try:
             rows = self._chunk(seen)
-        except Exception as error:  # noqa: BLE001 - one file's text must not end the sync
+        except Exception as error:  # one file's text must not end the sync
             logger.debug("%s could not be chunked", seen.path, exc_info=True)
             name = type(error).__name__
             self._tally.fail(Failure(seen.path, "chunk", name, str(error) or name))
             return None
         stored = self._manifest.rows(self._repository, seen.path) if known else {}
         changes = diff_rows(rows, stored)
-        old_stale = ()
+        old_stale: tuple[str, ...] = ()
         if action.old_path is not None:
             old_stale = tuple(self._manifest.rows(self._repository, action.old_path))
         return FileWork(

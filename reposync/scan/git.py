@@ -63,7 +63,7 @@ class Source:
     dirty: bool | None
 
 
-class _NoAnswer(Exception):  # noqa: N818  (it is an answer of a kind, and never leaves this file)
+class _NoAnswer(Exception):
     """Git is not there, or it refused."""
 
 
@@ -139,13 +139,14 @@ def _no_filters(root: Path) -> Mapping[str, str]:
         for scope, key in zip(answer[::2], answer[1::2], strict=False)
         if scope not in (b"system", b"global")
     }
-    keys = [os.fsdecode(name + part) for name in sorted(names) for part in (b".clean", b".process")]
     # Not by "-c key=value": a name with "=" in it would be cut there, and its filter stay.
-    settings = {"GIT_CONFIG_COUNT": str(2 * len(names) + len(names))}
-    keys += [os.fsdecode(name + b".required") for name in sorted(names)]
+    keys = [
+        name + part for name in sorted(names) for part in (b".clean", b".process", b".required")
+    ]
+    settings = {"GIT_CONFIG_COUNT": str(len(keys))}
     for number, key in enumerate(keys):
-        settings[f"GIT_CONFIG_KEY_{number}"] = key
-        settings[f"GIT_CONFIG_VALUE_{number}"] = "false" if key.endswith(".required") else ""
+        settings[f"GIT_CONFIG_KEY_{number}"] = os.fsdecode(key)
+        settings[f"GIT_CONFIG_VALUE_{number}"] = ""
     return settings
 
 

@@ -27,11 +27,11 @@ _COARSE_TICK_NS = 2_000_000_000
 _SECOND_NS = 1_000_000_000
 
 
-class _Changed(Exception):  # noqa: N818  (a reason to try again, never seen outside)
+class _Changed(Exception):
     """The file changed while it was read."""
 
 
-class _NotForReading(Exception):  # noqa: N818
+class _NotForReading(Exception):
     """Since it was listed the file became something that is not read."""
 
     def __init__(self, reason: SkipReason, found: FileStat | None = None) -> None:

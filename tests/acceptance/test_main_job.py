@@ -101,7 +101,7 @@ def cold_and_idle(story: Story) -> None:
     files, chunks = story.after("cold sync", "--sample", "400")
     assert files["added"] == len(story.files())
     assert chunks["added"] == chunks["total"]
-    assert chunks["reused"] + chunks["embedded"] == chunks["added"]
+    assert chunks["reused"] == 0  # chunks that are equal share a vector of this run
     assert chunks["embedded"] == len(story.shop.embedded()) > 500
     assert story.free("no change")["unchanged"] == len(story.files())
     # The checker has opened the store in between: the shortest way out may not be open any more.

@@ -211,7 +211,7 @@ def test_nothing_of_the_repositorys_is_run(
     assert "a" in listed(root)
     source = git_source(root)
     assert source is not None
-    assert source.dirty is True
+    assert source.dirty is (where == ".")  # what is changed in a submodule is not its commit
     assert not marker.exists()
     subprocess.run(["git", "status"], cwd=root, capture_output=True, check=False)
     assert marker.exists(), "the trap does not work, so the test shows nothing"
@@ -229,6 +229,7 @@ def test_a_partial_clone_fetches_nothing(repository: Repository, git: Git, tmp_p
     missing = git(root, "rev-parse", "HEAD^{tree}").decode().strip()
     (root / ".git/objects" / missing[:2] / missing[2:]).unlink()
     git(root, "rm", "-q", "--cached", "a")  # or the index's own record of the tree would do
+    marker.unlink(missing_ok=True)
     assert list(listed(root)) == ["a"]
     git_source(root)
     assert not marker.exists()

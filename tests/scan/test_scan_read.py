@@ -80,7 +80,7 @@ def _to_fifo(path: Path) -> None:
     ],
 )
 def test_what_changed_its_nature_since_the_listing(tree: Tree, change: Change, skip: str) -> None:
-    """A file that vanished is gone; one that became a link or a FIFO is not followed or waited for."""
+    """A file that vanished is gone; a link is not followed, a FIFO not waited for."""
     root = tree({"a": "x"})
     (entry,) = list_entries(root)
     change(root / "a")

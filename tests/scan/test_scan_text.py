@@ -43,7 +43,7 @@ def test_any_bytes_have_an_answer(data: bytes) -> None:
     ],
 )
 def test_text_is_recognised(data: bytes, text: str) -> None:
-    """Each encoding that is known for certain is decoded, and Windows-1252 where nothing else is."""
+    """An encoding that is certain is decoded; else, if it can be, Windows-1252."""
     assert decode(data).text == text
 
 

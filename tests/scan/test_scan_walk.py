@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
@@ -89,15 +90,17 @@ def test_deep_folders_do_not_end_the_scan(tmp_path: Path) -> None:
             os.mkdir("d")
             os.chdir("d")
         Path("file").write_text("x")
+        os.chdir(here)
+        assert list(skips(tmp_path)) == ["d/" * 1200 + "file"]
     finally:
         os.chdir(here)
-    assert list(skips(tmp_path)) == ["d/" * 1200 + "file"]
+        subprocess.run(["rm", "-rf", tmp_path / "d"], check=True)  # too deep for pytest to tidy up
 
 
 def test_what_may_not_be_read_is_a_failure(
     open_folder: Path, as_nobody: Callable[[str], str]
 ) -> None:
-    """A closed folder and a closed file fail by name, the rest goes on, and nothing counts as gone."""
+    """What is closed fails by name, the rest goes on, and nothing counts as gone."""
     for name in ("closed/a", "shut/b", "file", "open"):
         (open_folder / name).parent.mkdir(exist_ok=True)
         (open_folder / name).write_text("x")
@@ -136,8 +139,8 @@ def test_a_root_that_may_not_be_listed_is_an_error(
 
 
 def test_a_file_that_is_not_listed_any_more(tree: Tree) -> None:
-    """Gone, there, behind a symlink now, a folder now, below what was not seen: each has its answer."""
-    root = tree({"a": "x", "d/b": "x", "dir/x": "x", "closed/y": "x"})
+    """Gone, there, behind a symlink now, a folder now: each has its answer."""
+    root = tree({"a": "x", "d/b": "x", "dir/x": "x"})
     (root / "link").symlink_to("d")
     assert still_there(root, "a") is True
     assert still_there(root, "d/b") is True
@@ -146,9 +149,6 @@ def test_a_file_that_is_not_listed_any_more(tree: Tree) -> None:
     assert still_there(root, "gone/b") is False
     assert still_there(root, "link/b") is False
     assert still_there(root, "dir") is False
-    closed = next(iter(list_entries(root)))
-    failure = read_entry(root, closed)
-    assert failure is not None
 
 
 def test_what_lies_below_an_unlisted_folder_is_not_gone(tree: Tree) -> None:

@@ -1,0 +1,101 @@
+"""The ``reposync`` command: a thin face of the library."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Optional
+
+import typer
+
+from reposync._version import __version__
+
+app = typer.Typer(
+    help="Keep a ChromaDB collection exactly in step with a repository, and search it.",
+    no_args_is_help=True,
+    add_completion=True,
+    pretty_exceptions_enable=False,
+)
+
+Name = Annotated[
+    Optional[str],  # noqa: UP045 - typer evaluates it, and Python 3.10 is supported
+    typer.Option("--name", help="The repository's name. Default: the folder's name."),
+]
+StoreFolder = Annotated[
+    Optional[Path],  # noqa: UP045
+    typer.Option(
+        "--store",
+        help="Folder of the Chroma store. Default: $REPOSYNC_STORE, else in your data folder.",
+    ),
+]
+
+
+@app.callback(invoke_without_command=True)
+def main(
+    version: Annotated[bool, typer.Option("--version", help="Show the version and exit.")] = False,
+) -> None:
+    """Keep a ChromaDB collection exactly in step with a repository, and search it."""
+    if version:
+        typer.echo(f"reposync {__version__}")
+        raise typer.Exit
+
+
+@app.command()
+def sync(
+    path: Annotated[Path, typer.Argument(help="The repository's folder.")],
+    name: Name = None,
+    store: StoreFolder = None,
+    allow_deletions: Annotated[
+        bool, typer.Option("--allow-deletions", help="Let this sync delete most of the index.")
+    ] = False,
+) -> None:
+    """Bring the store in step with the repository at PATH."""
+    from reposync.sync import sync_repository
+
+    with _errors_for_people():
+        result = sync_repository(
+            path,
+            name,
+            store=store,
+            allow_deletions=allow_deletions,
+            progress=sys.stderr.isatty(),
+        )
+    typer.echo(str(result))
+    if not result.ok:
+        raise typer.Exit(1)
+
+
+@app.command()
+def search(
+    query: Annotated[str, typer.Argument(help="What to look for, in your own words.")],
+    name: Name = None,
+    store: StoreFolder = None,
+    results: Annotated[int, typer.Option("--results", "-n", min=1, help="How many hits.")] = 5,
+) -> None:
+    """Search the store, best hit first."""
+    from reposync.search import search_store
+
+    with _errors_for_people():
+        hits = search_store(query, name, store=store, n_results=results)
+    if not hits:
+        typer.echo("Nothing is indexed yet." if name is None else f"Nothing is indexed as {name}.")
+        raise typer.Exit(1)
+    for hit in hits:
+        typer.echo(str(hit))
+
+
+@contextmanager
+def _errors_for_people() -> Iterator[None]:
+    """A user's mistake, or a fault that says what to do, needs no traceback."""
+    from reposync.errors import ConfigError, SyncError
+
+    try:
+        yield
+    except SyncError as error:
+        typer.echo(f"reposync: {error}", err=True)
+        raise typer.Exit(2 if isinstance(error, ConfigError) else 1) from error
+    except KeyboardInterrupt:
+        typer.echo("reposync: interrupted; what was written is kept, sync again to go on", err=True)
+        raise typer.Exit(130) from None
