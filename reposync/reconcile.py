@@ -141,11 +141,8 @@ def _vectors(
 
     for _, document, metadata, vector in page:
         if np.isfinite(vector).all():
-            yield (
-                str(metadata.get("model")),
-                text_key(embedded_text(document or "", metadata)),
-                vector,
-            )
+            key = text_key(embedded_text(document or "", metadata))
+            yield str(metadata.get("model")), key, vector
 
 
 def make_anew(
@@ -154,7 +151,7 @@ def make_anew(
     """Drop a collection whose index is damaged, so that its rows are written again from the cache.
 
     Raises:
-        IndexDamaged: the collection also holds rows that reposync did not write; they would be lost.
+        IndexDamaged: the collection also holds rows that reposync did not write.
     """
     with lock.hold():
         store.open()

@@ -24,6 +24,7 @@ _MOST_COLUMNS = 400
 _MOST_DEPTH = 4096
 
 _CONTINUES = re.compile(r"[)\]}{]|end\b|#(?:el|end)|(?:else|elif|except|finally|catch)\b")
+_OPENS = re.compile(r"[:{(\[,\\=]\s*(?:(?:#|//).*)?$")
 _SAME_BODY = re.compile(
     r"[)\]}{#]|(?:end|else|elif|except|finally|catch|case|default|public|private|protected)\b"
 )
@@ -88,15 +89,13 @@ def ends_by_layout(
     open_: list[tuple[int, int, int]] = []  # column, head, last row of the header
     solid = [row for row, line in enumerate(lines) if not line.isspace()]
     last = 0
+    columns = [indent(line) for line in lines] + [0]
     for row, after in zip(solid, [*solid[1:], len(lines)], strict=True):
-        line = lines[row]
-        body = line.lstrip()
-        column = indent(line)
-        if (
-            row not in inside
-            and not _SAME_BODY.match(body)
-            and not _stray(line, lines[after : after + 1])
-        ):
+        column, body = columns[row], lines[row].lstrip()
+        # A line that opens nothing although a deeper one follows is itself at the wrong column.
+        deeper = columns[after] > column and after not in inside and row not in heads
+        stray = deeper and not _OPENS.search(body)
+        if not stray and row not in inside and not _SAME_BODY.match(body):
             while open_ and open_[-1][0] >= column and row > open_[-1][2]:
                 ends[open_.pop()[1]] = last
         if row in heads:
@@ -104,9 +103,3 @@ def ends_by_layout(
         if body[0] != "#":
             last = row
     return ends | {head: max(last, head) for _, head, _ in open_}
-
-
-def _stray(line: str, below: Sequence[str]) -> bool:
-    """True if a deeper line follows although `line` opens nothing: its own indentation is wrong."""
-    opens = line.rstrip().endswith((":", "{", "(", "[", ",", "\\", "="))
-    return not opens and any(indent(other) > indent(line) for other in below)

@@ -87,16 +87,24 @@ class Outline:
 
         Its context is every definition that begins before it and holds all of it. Its symbol is the
         definition just inside of that which holds most of its lines; lines outside of any speak
-        for the enclosing one.
+        for the enclosing one. If that one, too, began before the chunk, its parts are asked again.
         """
         first, last = rows[0], rows[-1]
         around = self._owner[first]
         while around >= 0 and not self._encloses(around, first, last):
             around = self.definitions[around].parent
-        votes = Counter(self._child_of(around, self._owner[row]) for row in rows)
-        best = max(votes, key=votes.__getitem__)  # the first of equals: dicts keep their order
+        best, outer = self._most(around, rows), around
+        while best != outer and self.definitions[best].span.head < first:
+            span = self.definitions[best].span
+            inside = [row for row in rows if span.start <= row <= span.end]
+            best, outer = self._most(best, inside), best
         kind = self._kind(best) if best >= 0 else self.kind
         return Place(self._names(best), kind, self._names(around) if self.embeds_context else [])
+
+    def _most(self, around: int, rows: Sequence[int]) -> int:
+        """Which definition directly inside `around`, or `around` itself, has most of `rows`."""
+        votes = Counter(self._child_of(around, self._owner[row]) for row in rows)
+        return max(votes, key=votes.__getitem__)  # the first of equals: dicts keep their order
 
     def _encloses(self, index: int, first: int, last: int) -> bool:
         span = self.definitions[index].span

@@ -61,23 +61,28 @@ class Scale:
         self._counter = TokenCounter()
         self._known: dict[str, int] = {}
         self._known_chars = 0
-        self._levels = (_SENTENCE_END, _WORD_END, _every(400), _every(max(1, capacity // 4)))
+        # How to cut what is heavier than that. A word of up to 100 characters must not be cut, if
+        # it can be helped: the counts of its parts do not add up to that of the word.
+        self._levels = (
+            (capacity // 4, _SENTENCE_END),
+            (capacity // 4, _WORD_END),
+            (capacity // 2, _every(2 * capacity)),
+            (capacity // 2, _every(capacity // 4)),
+        )
 
     def units(self, lines: Sequence[str], ranks: Sequence[int]) -> list[Unit]:
         """The units of a text that is not blank; joining them gives the text."""
         units: list[Unit] = []
-        blank = ""
+        parts: list[str] = []  # of the unit to come: leading blanks, its line, blanks after it
+        last: tuple[int, _Piece] | None = None
         for row, piece in self._pieces(lines, ranks):
-            body = piece.text.strip()
-            if body:
-                key = crc32(body.encode("utf-8", "replace"))
-                units.append(Unit(blank + piece.text, row, piece.weight, piece.rank, key))
-                blank = ""
-            elif units:
-                units[-1] = units[-1]._replace(text=units[-1].text + piece.text)
-            else:
-                blank += piece.text
-        return units
+            if not piece.text.isspace():
+                if last:
+                    units.append(_unit(*last, parts))
+                    parts = []
+                last = row, piece
+            parts.append(piece.text)
+        return [*units, _unit(*last, parts)] if last else []
 
     def weigh(self, texts: Iterable[str]) -> list[int]:
         """The weight of each text; 0 if it is blank, more than the capacity if it is very long."""
@@ -119,8 +124,7 @@ class Scale:
     def _cut(self, line: _Piece) -> list[_Piece]:
         """Cuts at ends of sentences, where these are too long at words, else anywhere."""
         pieces = [line]
-        heavy = self._capacity // 4
-        for level, pattern in enumerate(self._levels):
+        for level, (heavy, pattern) in enumerate(self._levels):
             texts, ranks = [], []
             light = []
             for piece in pieces:
@@ -132,6 +136,11 @@ class Scale:
             weights = [next(fresh) if w < 0 else w for w in light]
             pieces = list(map(_Piece, texts, weights, ranks))
         return pieces
+
+
+def _unit(row: int, piece: _Piece, parts: list[str]) -> Unit:
+    key = crc32(piece.text.strip().encode("utf-8", "replace"))
+    return Unit("".join(parts), row, piece.weight, piece.rank, key)
 
 
 def _every(chars: int) -> re.Pattern[str]:
