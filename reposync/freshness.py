@@ -6,9 +6,10 @@ answer rests on two things:
 
 - a *generation*, raised in ``.reposync/state.json`` before the first write of each hold, so that a
   holder who is killed in mid-write has already warned the others;
-- (inode, size, mtime, ctime) of ``chroma.sqlite3`` and its ``-wal``, for writers who know nothing
-  of us. ``os.stat`` only: closing any descriptor of these files would drop the POSIX locks that
-  Chroma's own SQLite holds on them in this process.
+- (inode, size, mtime, ctime) of ``chroma.sqlite3``, its ``-wal`` and the files of the vector
+  indexes, for writers who know nothing of us, and for damage. ``os.stat`` only: closing any
+  descriptor of the database would drop the POSIX locks that Chroma's own SQLite holds on it in
+  this process.
 
 The state is written under the store lock only. Reading it without the lock may give a torn record;
 that reads as "unknown", which is always safe.
@@ -16,6 +17,7 @@ that reads as "unknown", which is always safe.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import platform
@@ -29,6 +31,14 @@ from typing import Any
 
 STATE_FOLDER = ".reposync"
 STATE_FILE = "state.json"
+
+_INDEX_FILES = (
+    "data_level0.bin",
+    "header.bin",
+    "index_metadata.pickle",
+    "length.bin",
+    "link_lists.bin",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,8 +90,19 @@ class FolderState:
         self._files = (folder / "chroma.sqlite3", folder / "chroma.sqlite3-wal")
 
     def stat(self) -> str:
-        """The stat of Chroma's files as one comparable string; "" for a file that is not there."""
-        return "|".join(_stat(path) for path in self._files)
+        """The stat of Chroma's files as one comparable string; "" if there is no store."""
+        database, log = map(_stat, self._files)
+        return f"{database}|{log}|{self._index_stat()}" if database else ""
+
+    def _index_stat(self) -> str:
+        """All index files in one hash: a few hundred bytes more would be written at each hold."""
+        digest = hashlib.blake2b(digest_size=8)
+        with os.scandir(self.folder) as entries:
+            segments = sorted(e.path for e in entries if len(e.name) == 36 and e.is_dir())
+        for segment in segments:
+            for name in _INDEX_FILES:
+                digest.update(f"{segment[-36:]}/{name}:{_stat(Path(segment, name))};".encode())
+        return digest.hexdigest()
 
     def read(self) -> State | None:
         """The recorded state; None if it cannot be made out."""
@@ -126,7 +147,7 @@ class FolderState:
         if state.holder is not None:
             raised = state.generation + 1
             state = replace(state, generation=raised, died_at=raised)
-        elif state.stat != stat and stat != self._nothing():
+        elif stat and state.stat != stat:
             raised = state.generation + 1
             state = replace(state, generation=raised, foreign_at=raised if state.stat else 0)
         hold = Hold(self, replace(state, stat=stat, holder=Holder.me()))
@@ -136,9 +157,6 @@ class FolderState:
         finally:
             hold.state = replace(hold.state, stat=self.stat(), holder=None)
             self.write(hold.state)
-
-    def _nothing(self) -> str:
-        return "|".join("" for _ in self._files)
 
 
 @dataclass(slots=True)

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 PROBE_SECONDS = 300
+SAMPLE_ROWS = 200
 LOST_ROWS = "chunks were lost from the collection"
 LOST_COLLECTION = "the collection was lost"
 LOST_MANIFEST = "the local state was lost"
@@ -56,8 +57,8 @@ def open_and_compare(
         store.open()
         collection = store.find(key.collection)
         if collection is not None:
-            check_index(store, collection, state, record.checked)
             found = set(collection.ids(key.name))
+            check_index(store, collection, state, record.checked, sorted(found))
     manifest.describe(record.id, checked=state.generation)
     noted = manifest.all_rows(record.id)
     if collection is None:
@@ -79,12 +80,17 @@ def open_and_compare(
     return collection
 
 
-def check_index(store: Store, collection: Collection, state: State, checked: int) -> None:
-    """Look at the vector index if something happened since `checked` that may have damaged it."""
+def check_index(
+    store: Store, collection: Collection, state: State, checked: int, ids: Sequence[str]
+) -> None:
+    """Look at the vector index: all of it if something happened since `checked` that may have
+    damaged it, else at a sample of `ids`."""
     if state.died_at > checked:
         _probe_in_child(store, collection)
     elif state.foreign_at > checked:
         collection.check_index()
+    else:
+        collection.check_vectors(ids[:: len(ids) // SAMPLE_ROWS + 1])
 
 
 def _probe_in_child(store: Store, collection: Collection) -> None:

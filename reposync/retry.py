@@ -21,7 +21,9 @@ _TRANSIENT_TEXT = re.compile(r"could not connect|database is locked|\(code: 5\)"
 
 # What Chroma 1.5 says when its HNSW files and its log disagree or cannot be read.
 _DAMAGE_TEXT = re.compile(
-    r"hnsw|error finding id|pickle|failed to apply logs|error loading .*index", re.IGNORECASE
+    r"hnsw|error finding id|error getting embedding|pickle|failed to apply logs"
+    r"|error loading .*index",
+    re.IGNORECASE,
 )
 
 

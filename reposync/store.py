@@ -336,23 +336,36 @@ class Collection:
 
         ``count()`` and ``get()`` without vectors look fine on an index that lost its vectors.
         """
+        for page in self._pages([]):
+            self.check_vectors(page["ids"])
+
+    def check_vectors(self, ids: Sequence[str]) -> None:
+        """Read the vectors of up to `PAGE_ROWS` rows; raise `IndexDamaged` if that fails."""
         import numpy as np
 
-        first = None
-        for page in self._pages(["embeddings"]):
+        if not ids:
+            return
+
+        def get() -> dict[str, Any]:
+            return cast("dict[str, Any]", self._chroma.get(list(ids), include=["embeddings"]))
+
+        def query() -> object:
+            return self._chroma.query(query_embeddings=vectors[:1], n_results=1, include=[])
+
+        try:
+            page = self._store.call(get, f"reading the vectors of {self.name!r}")
             vectors = np.asarray(page["embeddings"], dtype=np.float32)
-            if len(vectors) != len(page["ids"]) or not np.isfinite(vectors).all():
-                raise IndexDamaged(
-                    f"Collection {self.name!r} has rows without a usable vector. {_REBUILD}"
-                )
-            first = vectors[0] if first is None and len(vectors) else first
-        if first is not None:
-            probe = first
-
-            def query() -> object:
-                return self._chroma.query(query_embeddings=[probe], n_results=1, include=[])
-
+            sound = len(vectors) == len(page["ids"]) and np.isfinite(vectors).all()
             self._store.call(query, f"querying {self.name!r}")
+        except (IndexDamaged, StoreUnavailable):
+            raise
+        except (StoreError, ValueError) as error:
+            # The rows are there, so whatever keeps their vectors from us is damage.
+            raise IndexDamaged(f"{error} {_REBUILD}") from error
+        if not sound:
+            raise IndexDamaged(
+                f"Collection {self.name!r} has rows without a usable vector. {_REBUILD}"
+            )
 
     def nearest(
         self, repository: str, vector: NDArray[np.float32], count: int

@@ -2,7 +2,7 @@
 
 Each kind of text says only how good a place each line is to cut before, and which definitions span
 which lines (an `Outline`); one packer does the rest. ``code`` knows syntax, ``prose`` headings and
-paragraphs, ``lines`` indentation. The promises, for any text:
+paragraphs, ``layout`` indentation. The promises, for any text:
 
 - Lossless: joining the documents gives the text; no chunk is blank.
 - Within the model's window: nothing that is embedded is cut off unseen.

@@ -75,6 +75,8 @@ class Workshop:
     name: str = "repo"
     collection: str = ""
     seconds: dict[str, float] = field(default_factory=dict)
+    said: str = ""
+    """What the last sync wrote to its log, from warnings on."""
 
     def driver_arguments(self) -> list[str | Path]:
         return [self.tree, self.name, "--store", self.store, "--log", self.log]
@@ -87,7 +89,7 @@ class Workshop:
         self.seconds[step] = time.monotonic() - began
         assert status == 0, f"{step}: sync ended with {status}\n{out[-2000:]}\n{err[-6000:]}"
         result: dict[str, Any] = json.loads(out.splitlines()[-1])
-        self.collection = result["collection"]
+        self.collection, self.said = result["collection"], err.strip()
         logged = read_log(self.log, before)
         assert result["chunks"]["embedded"] == logged.total(), f"{step}: {result['chunks']}"
         assert set(logged.values()) <= {1}, f"{step}: one text embedded several times in one run"

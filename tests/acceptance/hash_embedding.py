@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 from chromadb import Documents, EmbeddingFunction, Embeddings
+from chromadb.utils.embedding_functions import register_embedding_function
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -46,6 +47,7 @@ def read_log(log: Path, start: int = 0) -> Counter[str]:
         return Counter(stream.read().decode("ascii").split())
 
 
+@register_embedding_function
 class HashEmbedding(EmbeddingFunction[Documents]):
     """`hash_vectors` as a Chroma embedding function; the log is no part of its configuration."""
 

@@ -93,7 +93,8 @@ class Chaos:
         assert result["chunks"]["total"] == report["rows"], step
         again = self.embedded_again()
         assert again <= BATCH * self.kills, f"{again} texts embedded again: {step}"
-        print(f"\n{step}; {again} texts embedded again; {self.shop.seconds.pop(step):.1f} s")
+        seconds = self.shop.seconds.pop(step)
+        print(f"\n{step}; {again} texts embedded again; {seconds:.1f} s; {self.shop.said[-300:]}")
         self.notes.clear()
         self.rounds += 1
 
@@ -112,10 +113,12 @@ class Chaos:
         """Change a good part of the repository: new text, moved folders, deleted files."""
         tree = self.shop.tree
         paths = sorted(expected_files(tree)[0])
-        for path in self.chance.sample(paths, 2 * len(paths) // 3):
-            text = f"\n\ndef round_{self.rounds}():\n    return {path!r}, {self.kills}\n"
+        for path in self.chance.sample(paths, len(paths) // 2):
+            lines = [
+                f"    {self.chance.random()}, 'round {self.rounds} of {path}'," for _ in "x" * 40
+            ]
             with (tree / path).open("a", encoding="utf-8") as file:
-                file.write(text)
+                file.write("\n".join(["", "", f"ROUND_{self.rounds} = [", *lines, "]", ""]))
         for path in self.chance.sample(paths, 5):
             (tree / path).unlink()
         moved = self.chance.choice(sorted(entry for entry in tree.iterdir() if entry.is_dir()))

@@ -45,18 +45,20 @@ class Story:
         return expected_files(self.shop.tree)[0]
 
     def after(self, step: str, *checker: str) -> tuple[dict[str, int], dict[str, int]]:
-        """Sync, check everything, and give the counts of (files, chunks)."""
+        """Sync, check everything, and give the counts of (files, chunks).
+
+        The checker opens the store, as any reader would; with `--copy` nobody else touches it.
+        """
         self.steps.append(step)
         result = self.shop.sync(step)
-        # Half of the checks leave the store's own files untouched, half are another reader of it.
-        report = self.shop.check(step, *(["--copy"] if len(self.steps) % 2 else []), *checker)
+        report = self.shop.check(step, *checker)
         assert result["status"] == "complete", step
         check_counts(step, result, report)
         return result["files"], result["chunks"]
 
-    def free(self, step: str) -> dict[str, int]:
+    def free(self, step: str, *checker: str) -> dict[str, int]:
         """After a step that brought no new text: nothing was embedded. Gives the file counts."""
-        files, chunks = self.after(step)
+        files, chunks = self.after(step, *checker)
         assert chunks["embedded"] == 0, f"{step} embedded {chunks['embedded']} texts"
         return files
 
@@ -98,14 +100,13 @@ def test_main_job(story: Story) -> None:
 
 def cold_and_idle(story: Story) -> None:
     """The first sync embeds each different text once, the second one does nothing."""
-    files, chunks = story.after("cold sync", "--sample", "400")
+    files, chunks = story.after("cold sync", "--copy", "--sample", "400")
     assert files["added"] == len(story.files())
     assert chunks["added"] == chunks["total"]
     assert chunks["reused"] == 0  # chunks that are equal share a vector of this run
     assert chunks["embedded"] == len(story.shop.embedded()) > 500
     assert story.free("no change")["unchanged"] == len(story.files())
-    # The checker has opened the store in between: the shortest way out may not be open any more.
-    assert story.free("no change, again")["unchanged"] == len(story.files())
+    assert story.free("no change, after a reader")["unchanged"] == len(story.files())
 
 
 def real_edits(story: Story) -> None:
@@ -181,12 +182,11 @@ def lost_state(story: Story) -> None:
     )
     story.free("deleting the collection")
 
-    truncate_index(store, "data_level0.bin")
+    truncate_index(store, "header.bin")  # half of it makes Chroma die of SIGSEGV
+    story.free("truncating header.bin", "--copy")
+    truncate_index(store, "data_level0.bin")  # and nobody has touched another file of the store
     story.free("truncating data_level0.bin")
-    truncate_index(store, "header.bin")
-    story.free("truncating header.bin")
     story.free("no change at the end")
-    assert not list(store.glob("*.tmp")), "something was left behind in the store"
 
 
 DELETE_COLLECTION = """

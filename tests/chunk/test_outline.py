@@ -40,7 +40,7 @@ def place_of(text: str, path: str) -> Place:
         ("a.ts", "Red", "Colour", "enum"),
         ("a.tsx", "items.push", "Shop.Cart.add", "method"),
         ("a.java", "items.add", "Cart.add", "method"),
-        ("a.java", "int price", "Cart.Priced", "interface"),
+        ("a.java", "int price", "Cart.Priced.price", "method"),
         ("a.go", "items []", "Cart", "struct"),
         ("a.go", "append(", "Cart.Add", "method"),
         ("a.rs", "Vec<T>", "Cart", "struct"),

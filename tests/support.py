@@ -1,0 +1,359 @@
+"""What the tests of the main job share: a small repository, its store, and a look at the rows.
+
+Nothing here imports chromadb before it is needed, so that a test can ask whether a sync did.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import subprocess
+import sys
+import time
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from reposync import SyncConfig, SyncResult, sync_repository
+
+if TYPE_CHECKING:
+    from chromadb.api import ClientAPI
+    from chromadb.api.models.Collection import Collection
+
+HERE = Path(__file__).parent
+SMALL = SyncConfig(chunk_tokens=32, batch_rows=4)
+"""Chunks of a few lines and batches of a few chunks, so that files span batches."""
+
+POISON = "poisonous"
+"""`HashEmbedding` refuses texts that hold this word."""
+
+RACY_SECONDS = 0.05
+"""A file that was written less than 20 ms before it is read is read again the next time."""
+
+KEYS = frozenset(
+    "repository path chunk_index start_line end_line language symbol kind context content_hash"
+    " model recipe".split()
+)
+
+
+class Poisoned(Exception):
+    """What the embedding function raises for a poisonous text."""
+
+
+def hash_vectors(texts: list[str], dimension: int) -> np.ndarray:
+    """The vectors of `texts`, one a row, float32, each of length one."""
+    raw = b"".join(hashlib.shake_256(text.encode()).digest(4 * dimension) for text in texts)
+    numbers = np.frombuffer(raw, dtype="<u4").reshape(len(texts), dimension)
+    vectors = numbers.astype(np.float64) / 2**31 - 1.0
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    return vectors.astype(np.float32)
+
+
+class HashEmbedding:
+    """A Chroma embedding function: a text's hash as its vector. Counts what it embedded.
+
+    Attributes:
+        counts: how often each text was embedded; texts of calls that failed do not count.
+        calls: how many texts each call was given.
+        poison: texts that hold this word make a call fail; None: nothing does.
+        spoil: changes an answer before it is given; for wrong counts, NaN and the like.
+        before: is called at the start of each call.
+        log: a file that gets the hash of each embedded text, one a line.
+    """
+
+    def __init__(
+        self,
+        dimension: int = 16,
+        *,
+        name: str = "reposync-test",
+        poison: str | None = POISON,
+        log: Path | None = None,
+        before: Callable[[], object] | None = None,
+    ) -> None:
+        self.dimension = dimension
+        self.counts: Counter[str] = Counter()
+        self.calls: list[int] = []
+        self.poison = poison
+        self.spoil: Callable[[list[Any]], Any] | None = None
+        self.before = before
+        self.log = log
+        self._name = name
+
+    def __call__(self, input: list[str]) -> Any:  # noqa: A002 - Chroma's name for it
+        if self.before is not None:
+            self.before()
+        self.calls.append(len(input))
+        if self.poison is not None and any(self.poison in text for text in input):
+            raise Poisoned("this text is poisonous")
+        vectors = list(hash_vectors(list(input), self.dimension))
+        if self.spoil is not None:
+            return self.spoil(vectors)
+        self.counts.update(input)
+        if self.log is not None:
+            with self.log.open("a") as file:
+                file.write("".join(f"{hashlib.sha256(text.encode()).hexdigest()}\n" for text in input))
+        return vectors
+
+    def embed_query(self, input: list[str]) -> Any:  # noqa: A002 - Chroma's name for it
+        return list(hash_vectors(list(input), self.dimension))
+
+    def name(self) -> str:
+        return self._name
+
+    def get_config(self) -> dict[str, Any]:
+        return {}
+
+    def is_legacy(self) -> bool:
+        return False
+
+    def default_space(self) -> str:
+        return "cosine"
+
+    def supported_spaces(self) -> list[str]:
+        return ["cosine", "l2", "ip"]
+
+    def validate_config_update(self, old: dict[str, Any], new: dict[str, Any]) -> None:
+        return
+
+    @staticmethod
+    def validate_config(config: dict[str, Any]) -> None:
+        return
+
+    @property
+    def total(self) -> int:
+        """How many texts were embedded so far."""
+        return self.counts.total()
+
+
+@dataclass(frozen=True)
+class StoredRow:
+    """One row as the collection gives it."""
+
+    id: str
+    document: str
+    metadata: dict[str, Any]
+    vector: tuple[float, ...]
+
+    @property
+    def embedded_text(self) -> str:
+        context = self.metadata.get("context")
+        return f"{context}\n{self.document}" if context else self.document
+
+
+@contextmanager
+def opened(store: Path) -> Iterator[ClientAPI]:
+    """A client on a folder for the length of a block, as a host would open it."""
+    import chromadb
+    from chromadb.config import Settings
+
+    client = chromadb.PersistentClient(str(store), settings=Settings(anonymized_telemetry=False))
+    try:
+        yield client
+    finally:
+        client.close()  # type: ignore[attr-defined]
+
+
+def rows_of(collection: Collection) -> dict[str, StoredRow]:
+    """Every row of a collection, by id."""
+    got = collection.get(include=["documents", "metadatas", "embeddings"])
+    ids, vectors = got["ids"], got["embeddings"]
+    assert len(set(ids)) == len(ids), "an id is given twice"
+    assert vectors is not None
+    return {
+        row_id: StoredRow(row_id, document or "", dict(metadata or {}), tuple(map(float, vector)))
+        for row_id, document, metadata, vector in zip(
+            ids, got["documents"] or [], got["metadatas"] or [], vectors, strict=True
+        )
+    }
+
+
+def read_rows(store: Path | ClientAPI, collection: str) -> dict[str, StoredRow]:
+    """Every row of a collection, by id; none if there is no such collection."""
+    from chromadb.errors import NotFoundError
+
+    if isinstance(store, Path):
+        with opened(store) as client:
+            return read_rows(client, collection)
+    try:
+        return rows_of(store.get_collection(collection, embedding_function=None))
+    except NotFoundError:
+        return {}
+
+
+def expected_texts(root: Path, *, without: tuple[Path, ...] = ()) -> dict[str, str]:
+    """The text of each file that belongs in the index, by path; told independently of reposync."""
+    texts = {}
+    for folder, _, names in os.walk(os.fsencode(root)):
+        for raw in names:
+            file = os.path.join(folder, raw)
+            if os.path.islink(file) or any(
+                file.startswith(os.fsencode(outside) + b"/") for outside in without
+            ):
+                continue
+            data = Path(os.fsdecode(file)).read_bytes()
+            if not data or b"\0" in data or len(data) > 1024**2 or not data.strip():
+                continue
+            relative = os.path.relpath(file, os.fsencode(root))
+            try:
+                path = relative.decode()
+            except UnicodeDecodeError:
+                path = relative.decode("utf-8", "backslashreplace")
+            texts[path] = data.decode()
+    return texts
+
+
+def check_exact(
+    rows: Mapping[str, StoredRow],
+    texts: Mapping[str, str],
+    *,
+    repository: str,
+    dimension: int = 16,
+) -> None:
+    """`rows` are those of `texts`, each once, complete and true, and no others of `repository`."""
+    by_path: dict[str, list[StoredRow]] = defaultdict(list)
+    for row in rows.values():
+        if row.metadata.get("repository") == repository:
+            by_path[row.metadata["path"]].append(row)
+    assert by_path.keys() == texts.keys()
+    for path, text in texts.items():
+        check_file(by_path[path], text)
+    ours = [row for path in by_path for row in by_path[path]]
+    check_vectors(ours, dimension)
+    for key in ("model", "recipe"):
+        assert len({row.metadata[key] for row in ours}) <= 1
+
+
+def check_file(rows: list[StoredRow], text: str) -> None:
+    """`rows`, in their order, are a file's text, at its lines, with all of their metadata."""
+    rows = sorted(rows, key=lambda row: row.metadata["chunk_index"])
+    assert [row.metadata["chunk_index"] for row in rows] == list(range(len(rows)))
+    assert "".join(row.document for row in rows) == text
+    line = 1
+    for row in rows:
+        assert row.metadata.keys() == KEYS
+        assert row.document.strip()
+        last = line + row.document[:-1].count("\n")
+        assert (row.metadata["start_line"], row.metadata["end_line"]) == (line, last)
+        assert row.metadata["content_hash"] == hashlib.sha256(row.document.encode()).hexdigest()
+        line += row.document.count("\n")
+
+
+def check_vectors(rows: list[StoredRow], dimension: int) -> None:
+    """Each vector is that of the row's context and document."""
+    if rows:
+        wanted = hash_vectors([row.embedded_text for row in rows], dimension)
+        stored = np.array([row.vector for row in rows], dtype=np.float32)
+        assert np.allclose(stored, wanted, atol=1e-5)
+
+
+def snapshot(folder: Path) -> dict[str, bytes | None]:
+    """Every path below a folder with its content (None for a folder)."""
+    return {
+        str(path.relative_to(folder)): path.read_bytes() if path.is_file() else None
+        for path in sorted(folder.rglob("*"))
+    }
+
+
+def python(
+    code: str, *arguments: str | Path, timeout: float = 60
+) -> subprocess.CompletedProcess[str]:
+    """Run a piece of Python in a fresh process that can import reposync and this module."""
+    with start_python(code, *arguments) as child:
+        try:
+            out, err = child.communicate(timeout=timeout)
+        except subprocess.TimeoutExpired:
+            child.kill()
+            raise
+    assert child.returncode == 0, err
+    return subprocess.CompletedProcess(child.args, child.returncode, out, err)
+
+
+def start_python(code: str, *arguments: str | Path) -> subprocess.Popen[str]:
+    """Start a piece of Python in a fresh process; its streams are pipes."""
+    paths = [str(HERE.parent), str(HERE), *filter(None, [os.environ.get("PYTHONPATH")])]
+    return subprocess.Popen(
+        [sys.executable, "-c", code, *map(str, arguments)],
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(paths)},
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def last_json(output: str) -> Any:
+    """The JSON on the last line of a program's output."""
+    return json.loads(output.splitlines()[-1])
+
+
+@dataclass
+class Desk:
+    """One repository and one store, as one user has them."""
+
+    root: Path
+    store: Path
+    name: str = "repo"
+    embedding: HashEmbedding = field(default_factory=HashEmbedding)
+    config: SyncConfig = SMALL
+
+    def write(self, path: str, content: str | bytes) -> Path:
+        """Write one file of the repository."""
+        file = self.root / path
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_bytes(content.encode() if isinstance(content, str) else content)
+        return file
+
+    def write_many(self, count: int, folder: str = "") -> None:
+        """Write `count` files of different one-chunk texts."""
+        for number in range(count):
+            self.write(os.path.join(folder, f"note{number:02}.txt"), f"note number {number}\n")
+
+    def settle(self) -> None:
+        """Let the files get old enough for their stats to be trusted."""
+        time.sleep(RACY_SECONDS)
+
+    def arguments(self, **changes: Any) -> dict[str, Any]:
+        """What this user passes to `sync_repository` and `plan_repository`."""
+        return {
+            "path": self.root,
+            "name": self.name,
+            "store": self.store,
+            "embedding_function": self.embedding,
+            "config": self.config,
+            **changes,
+        }
+
+    def sync(self, **changes: Any) -> SyncResult:
+        """Sync."""
+        return sync_repository(**self.arguments(**changes))
+
+    def settled(self, **changes: Any) -> SyncResult:
+        """Sync twice, with a pause between, so that all stats are recorded."""
+        self.sync(**changes)
+        self.settle()
+        return self.sync(**changes)
+
+    def rows(self, collection: str | None = None) -> dict[str, StoredRow]:
+        """The rows of the collection, through a client that is open for this look only."""
+        return read_rows(self.store, collection or self.name)
+
+    def check(self) -> dict[str, StoredRow]:
+        """The collection is exactly in step with the folder; gives its rows."""
+        rows = self.rows()
+        texts = expected_texts(self.root, without=(self.store,))
+        check_exact(rows, texts, repository=self.name, dimension=self.embedding.dimension)
+        return rows
+
+
+def counts(result: SyncResult) -> dict[str, int]:
+    """The file counts that are not zero, less `scanned`."""
+    files = result.files.model_dump()
+    scanned = files.pop("scanned")
+    assert scanned == sum(files.values()) - files["deleted"]
+    return {kind: count for kind, count in files.items() if count}
