@@ -86,8 +86,13 @@ class Committer:
         vectors = _stack(embedded, [row.text_hash for row in writes])
         if vectors is not None:
             collection.require(int(vectors.shape[1]), None)
-        new = embedded.computed if self._cache_vectors else {}
-        self._manifest.begin(self._record.id, self._embedder.identity.fingerprint, batch, new)
+        keep = {row.text_hash: embedded[row.text_hash] for row in writes}
+        self._manifest.begin(
+            self._record.id,
+            self._embedder.identity.fingerprint,
+            batch,
+            keep if self._cache_vectors else {},
+        )
         self._leave_a_gap()
         with self._lock.hold():
             if vectors is not None:

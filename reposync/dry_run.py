@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Mapping
-from contextlib import ExitStack
+from contextlib import closing
 from dataclasses import replace
 
 from reposync.config import SyncConfig
@@ -52,9 +52,7 @@ def plan_repository(
         SyncError: the tree, the store or the local state cannot be read.
     """
     request = make_request(path, name, store, collection, embedding_function, config)
-    with ExitStack() as stack:
-        stack.callback(request.store.close)
-        manifest = read_state(request, stack)
+    with closing(request.store), read_state(request) as manifest:
         record = manifest.repository(request.key) if manifest else None
         known = _known(request, manifest, record)
         survey = Survey(request, known)

@@ -69,15 +69,15 @@ class State:
         generation: raised before the first write of each hold; 0 before the first.
         stat: of Chroma's files at the end of the last hold; see `FolderState.stat`.
         foreign_at: the generation since which a writer is known who takes no part in this.
-        died_at: the generation since which a holder is known who died; he may have left a
-            half-written index behind, which can even crash the process that opens it.
+        doubtful_at: the generation since which index files may be half-written, because a holder
+            died or files changed outside of any hold; such a file can crash whoever opens it.
         holder: who holds the lock; left behind by a holder who died.
     """
 
     generation: int = 0
     stat: str = ""
     foreign_at: int = 0
-    died_at: int = 0
+    doubtful_at: int = 0
     holder: Holder | None = None
 
 
@@ -146,10 +146,12 @@ class FolderState:
             state = State(generation=time.time_ns(), holder=Holder.me())
         if state.holder is not None:
             raised = state.generation + 1
-            state = replace(state, generation=raised, died_at=raised)
-        elif stat and state.stat != stat:
+            state = replace(state, generation=raised, doubtful_at=raised)
+        elif stat and state.stat not in ("", stat):
             raised = state.generation + 1
-            state = replace(state, generation=raised, foreign_at=raised if state.stat else 0)
+            state = replace(state, generation=raised, foreign_at=raised)
+            if _index_part(state.stat) != _index_part(stat):
+                state = replace(state, doubtful_at=raised)
         hold = Hold(self, replace(state, stat=stat, holder=Holder.me()))
         self.write(hold.state)
         try:
@@ -187,6 +189,10 @@ def _stat(path: Path) -> str:
     except FileNotFoundError:
         return ""
     return f"{found.st_ino},{found.st_size},{found.st_mtime_ns},{found.st_ctime_ns}"
+
+
+def _index_part(stat: str) -> str:
+    return stat.rpartition("|")[2]
 
 
 def _boot_id() -> str:

@@ -113,6 +113,10 @@ class Manifest:
     def __init__(self, connection: sqlite3.Connection) -> None:
         self._db = connection
 
+    def is_empty(self) -> bool:
+        """True if the database was never set up."""
+        return not self._all("SELECT 1 FROM sqlite_master LIMIT 1")
+
     def close(self) -> None:
         """Close the database; the manifest is of no use afterwards."""
         self._db.close()
@@ -299,7 +303,10 @@ class Manifest:
     def begin(
         self, repository: int, model: str, batch: Batch, vectors: Mapping[bytes, Vector]
     ) -> None:
-        """Before the store is asked: keep new `vectors` and note which rows will be in flight."""
+        """Before the store is asked: keep the vectors and note which rows will be in flight.
+
+        `vectors` are all those of the batch, since cached ones may have been evicted meanwhile.
+        """
         with self.transaction() as db:
             db.executemany(
                 "INSERT OR IGNORE INTO vectors (model, text_hash, vector) VALUES (?, ?, ?)",
@@ -402,23 +409,26 @@ class Manifest:
 
     def evict(self, max_bytes: int) -> int:
         """Drop the oldest vectors that no row uses until `max_bytes` hold the rest; how many."""
-        used = self._all("SELECT coalesce(sum(length(vector)), 0) FROM vectors")[0][0]
-        excess = used - max_bytes
+        excess = self._cached_bytes() - max_bytes
         if excess <= 0:
             return 0
-        doomed = []
-        orphans = self._all(
-            "SELECT id, length(vector) FROM vectors"
-            " WHERE text_hash NOT IN (SELECT text_hash FROM chunks) ORDER BY id"
-        )
-        for vector_id, size in orphans:
-            if excess <= 0:
-                break
-            doomed.append((vector_id,))
-            excess -= size
-        with self.transaction() as db:
+        with self.transaction() as db:  # from here on nobody else begins to use a vector
+            doomed = []
+            orphans = db.execute(
+                "SELECT id, length(vector) FROM vectors WHERE (model, text_hash) NOT IN"
+                " (SELECT model, text_hash FROM chunks JOIN files ON files.id = chunks.file"
+                "  JOIN repositories ON repositories.id = files.repository) ORDER BY id"
+            )
+            for vector_id, size in orphans:
+                if excess <= 0:
+                    break
+                doomed.append((vector_id,))
+                excess -= size
             db.executemany("DELETE FROM vectors WHERE id = ?", doomed)
         return len(doomed)
+
+    def _cached_bytes(self) -> int:
+        return int(self._all("SELECT coalesce(sum(length(vector)), 0) FROM vectors")[0][0])
 
     # -- runs ------------------------------------------------------------------------------------
 
@@ -472,13 +482,23 @@ def open_manifest(path: Path) -> Manifest:
 
 
 def read_manifest(path: Path) -> Manifest | None:
-    """The manifest at `path` for reading only; None if there is none of use."""
+    """The manifest at `path`, for reading only; None if there is none of use."""
     if not path.exists():
         return None
     try:
-        return _open(f"{path.as_uri()}?mode=ro", uri=True)
+        try:
+            # Not "ro" where that can be helped: it leaves the log files behind when it is closed.
+            manifest = _open(f"{path.as_uri()}?mode=rw", uri=True)
+        except ManifestDamaged:
+            raise
+        except ManifestError:
+            manifest = _open(f"{path.as_uri()}?mode=ro", uri=True)
     except ManifestDamaged:
         return None
+    if manifest.is_empty():
+        manifest.close()
+        return None
+    return manifest
 
 
 def memory_manifest() -> Manifest:
@@ -510,7 +530,7 @@ def _open(database: str, *, uri: bool = False) -> Manifest:
             f"{database} cannot be opened ({error}). Is the store's folder there, and writable?"
         ) from error
     try:
-        _prepare(connection, read_only=uri and "mode=ro" in database)
+        _prepare(connection, read_only=uri)
     except sqlite3.Error as error:
         connection.close()
         raise _ours(error) from error
@@ -521,9 +541,11 @@ def _open(database: str, *, uri: bool = False) -> Manifest:
 
 
 def _prepare(db: sqlite3.Connection, *, read_only: bool) -> None:
-    (version,) = db.execute("PRAGMA user_version").fetchone()
-    (application,) = db.execute("PRAGMA application_id").fetchone()
+    # Tables first: they are created in one transaction with the two numbers, so whoever sees them
+    # sees those, too, even if another process creates all of it right now.
     (tables,) = db.execute("SELECT count(*) FROM sqlite_master").fetchone()
+    (application,) = db.execute("PRAGMA application_id").fetchone()
+    (version,) = db.execute("PRAGMA user_version").fetchone()
     if tables and application != APPLICATION_ID:
         raise ManifestDamaged(f"{FILE_NAME} was made by another program")
     if version > SCHEMA_VERSION:
@@ -559,7 +581,12 @@ def _create(db: sqlite3.Connection) -> None:
 
 def set_aside(path: Path) -> None:
     """Rename a file that is no manifest, with what belongs to it, so that nothing is lost."""
-    aside = f"{path.name}.damaged-{time.strftime('%Y%m%dT%H%M%S')}"
+    stem = f"{path.name}.damaged-{time.strftime('%Y%m%dT%H%M%S')}"
+    aside = next(
+        name
+        for name in (stem, *(f"{stem}-{number}" for number in range(1, 1000)))
+        if not path.with_name(name).exists()
+    )
     for suffix in ("", "-wal", "-shm"):
         part = path.with_name(path.name + suffix)
         if part.exists():

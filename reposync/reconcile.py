@@ -9,8 +9,6 @@ unknown.
 from __future__ import annotations
 
 import logging
-import subprocess
-import sys
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
@@ -19,6 +17,7 @@ from reposync.errors import IndexDamaged
 from reposync.freshness import State
 from reposync.lock import ChromaLock
 from reposync.manifest import Manifest, RepositoryKey, RepositoryRecord
+from reposync.probe import check_in_child, owners_in_child
 from reposync.rows import embedded_text, row_digest, text_key
 from reposync.store import PAGE_ROWS, Collection, Store
 
@@ -28,7 +27,6 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-PROBE_SECONDS = 300
 SAMPLE_ROWS = 200
 LOST_ROWS = "chunks were lost from the collection"
 LOST_COLLECTION = "the collection was lost"
@@ -57,8 +55,7 @@ def open_and_compare(
         store.open()
         collection = store.find(key.collection)
         if collection is not None:
-            found = set(collection.ids(key.name))
-            check_index(store, collection, state, record.checked, sorted(found))
+            found = _look_at(store, collection, key.name, state, record.checked)
     manifest.describe(record.id, checked=state.generation)
     noted = manifest.all_rows(record.id)
     if collection is None:
@@ -80,34 +77,23 @@ def open_and_compare(
     return collection
 
 
-def check_index(
-    store: Store, collection: Collection, state: State, checked: int, ids: Sequence[str]
-) -> None:
-    """Look at the vector index: all of it if something happened since `checked` that may have
-    damaged it, else at a sample of `ids`."""
-    if state.died_at > checked:
-        _probe_in_child(store, collection)
-    elif state.foreign_at > checked:
-        collection.check_index()
-    else:
-        collection.check_vectors(ids[:: len(ids) // SAMPLE_ROWS + 1])
+def _look_at(
+    store: Store, collection: Collection, name: str, state: State, checked: int
+) -> set[str]:
+    """The ids of a repository's rows, once the vector index was found to be sound.
 
-
-def _probe_in_child(store: Store, collection: Collection) -> None:
-    """Read the whole index in a child process: a half-written one can hang or kill its reader."""
-    command = [sys.executable, "-m", "reposync.probe", str(store.folder)]
-    command += [store.tenant, store.database, collection.name]
-    try:
-        child = subprocess.run(  # noqa: S603 - our own module, no shell
-            command, capture_output=True, text=True, timeout=PROBE_SECONDS, check=False
-        )
-    except subprocess.TimeoutExpired as error:
-        raise IndexDamaged(
-            f"Reading the vector index of {collection.name!r} did not end within {PROBE_SECONDS} s."
-        ) from error
-    if child.returncode != 0:
-        last = child.stderr.strip().splitlines()[-1:] or [f"exit status {child.returncode}"]
-        raise IndexDamaged(f"The vector index of {collection.name!r} cannot be read: {last[0]}")
+    All of it is read if something happened since `checked` that may have damaged it, else a sample.
+    """
+    doubtful = state.doubtful_at > checked
+    if doubtful:
+        check_in_child(store, collection)  # first: listing ids makes Chroma load the index, too
+    ids = sorted(collection.ids(name))
+    if not doubtful:
+        if state.foreign_at > checked:
+            collection.check_index()
+        else:
+            collection.check_vectors(ids[:: len(ids) // SAMPLE_ROWS + 1])
+    return set(ids)
 
 
 def _import(
@@ -163,13 +149,21 @@ def make_anew(
         store.open()
         collection = store.find(key.collection)
         if collection is not None:
-            strangers = collection.repositories() - manifest.names_in(key)
-            if strangers:
+            if not _is_ours_alone(store, collection, manifest.names_in(key)):
                 raise IndexDamaged(
-                    f"{damage} Collection {key.collection!r} also holds rows that reposync does not"
-                    " know, so it is left as it is. Save their documents with collection.get(),"
+                    f"{damage} Collection {key.collection!r} also holds rows that reposync does"
+                    " not know, or may do so; it is left as it is. Save their documents with collection.get(),"
                     " delete the collection, and sync again: that computes nothing."
                 ) from damage
             store.drop(key.collection)
         manifest.lose_collection(key, DAMAGED)
     logger.warning("collection %r is made anew: %s", key.collection, damage)
+
+
+def _is_ours_alone(store: Store, collection: Collection, names: set[str]) -> bool:
+    owners: set[str | None] | None
+    if store.kind == "folder":
+        owners = owners_in_child(store, collection)
+    else:
+        owners = collection.repositories()
+    return owners is not None and owners <= names

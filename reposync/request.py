@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import os
-from contextlib import ExitStack
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -132,20 +133,27 @@ def _check_name(name: str) -> str:
     return name
 
 
-def open_state(request: Request, stack: ExitStack) -> Manifest:
-    """Open the store's manifest, creating it if need be; `stack` closes it."""
+@contextmanager
+def open_state(request: Request) -> Iterator[Manifest]:
+    """The store's manifest, created if need be, and closed at the end."""
     if request.store.kind == "memory":
-        return _memory(request)
-    request.manifest_path.parent.mkdir(parents=True, exist_ok=True)
-    return stack.enter_context(open_manifest(request.manifest_path))
+        yield _memory(request)
+    else:
+        request.manifest_path.parent.mkdir(parents=True, exist_ok=True)
+        with open_manifest(request.manifest_path) as manifest:
+            yield manifest
 
 
-def read_state(request: Request, stack: ExitStack) -> Manifest | None:
-    """The store's manifest for reading only; None if there is none."""
+@contextmanager
+def read_state(request: Request) -> Iterator[Manifest | None]:
+    """The store's manifest for reading only, or None if there is none."""
     if request.store.kind == "memory":
-        return _memory(request)
-    manifest = read_manifest(request.manifest_path)
-    return stack.enter_context(manifest) if manifest else None
+        yield _memory(request)
+    elif (manifest := read_manifest(request.manifest_path)) is None:
+        yield None
+    else:
+        with manifest:
+            yield manifest
 
 
 def _memory(request: Request) -> Manifest:

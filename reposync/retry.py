@@ -30,14 +30,14 @@ _DAMAGE_TEXT = re.compile(
 def call(function: Callable[[], T], *, attempts: int, on_retry: Callable[[], None]) -> T:
     """Call `function`, again after a transient error: at most `attempts` times in all.
 
-    Waits grow exponentially from 0.1 s to 5 s, with jitter so that neighbours do not come back all
-    at once. The last error is raised as it is.
+    Waits are random, up to a bound that doubles from 0.1 s to 5 s, so that neighbours do not come
+    back all at once. The last error is raised as it is.
     """
     import tenacity
 
     retrying = tenacity.Retrying(
         stop=tenacity.stop_after_attempt(attempts),
-        wait=tenacity.wait_exponential_jitter(FIRST_WAIT_SECONDS, LONGEST_WAIT_SECONDS),
+        wait=tenacity.wait_random_exponential(FIRST_WAIT_SECONDS, LONGEST_WAIT_SECONDS),
         retry=tenacity.retry_if_exception(is_transient),
         before_sleep=lambda _: on_retry(),
         reraise=True,

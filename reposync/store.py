@@ -307,7 +307,7 @@ class Collection:
             found.update(str(metadata.get("path", "")) for metadata in metadatas)
         return found
 
-    def repositories(self) -> set[object]:
+    def repositories(self) -> set[str | None]:
         """Whose rows are in the collection: every value of "repository"; None for rows without."""
         return {
             (metadata or {}).get("repository")

@@ -12,7 +12,7 @@ import logging
 import os
 import threading
 from collections.abc import Iterator
-from contextlib import ExitStack, nullcontext
+from contextlib import AbstractContextManager, closing
 from typing import Literal
 
 from reposync.batch import Batch, FileWork, batches
@@ -83,23 +83,28 @@ def sync_repository(
             goes on from there.
     """
     request = make_request(path, name, store, collection, embedding_function, config)
-    timeout = request.config.lock_timeout
-    with ExitStack() as stack:
-        report = stack.enter_context(reporter(progress))
-        stack.callback(request.store.close)
-        stack.enter_context(repository_lock(state_folder(request.store), request.lock_key, timeout))
-        whole_store = request.lock.hold() if request.store.kind == "memory" else nullcontext()
-        stack.enter_context(whole_store)
-        try:
-            return _Run(request, open_state(request, stack), cancel, report).run(
+
+    def run(report: Report) -> SyncResult:
+        with open_state(request) as manifest:
+            return _Run(request, manifest, cancel, report).run(
                 full=full, allow_deletions=allow_deletions
             )
+
+    with reporter(progress) as report, closing(request.store), _alone(request):
+        try:
+            return run(report)
         except ManifestDamaged as damage:
             logger.warning("%s It is set aside, and rebuilt from the collection.", damage)
             set_aside(request.manifest_path)
-            return _Run(request, open_state(request, stack), cancel, report).run(
-                full=full, allow_deletions=allow_deletions
-            )
+            return run(report)
+
+
+def _alone(request: Request) -> AbstractContextManager[object]:
+    """One sync of a repository at a time; in memory, one user of the whole store."""
+    if request.store.kind == "memory":
+        return request.lock.hold()
+    folder = state_folder(request.store)
+    return repository_lock(folder, request.lock_key, request.config.lock_timeout)
 
 
 class _StoreChanged(Exception):

@@ -71,7 +71,6 @@ class HashEmbedding:
         self,
         dimension: int = 16,
         *,
-        name: str = "reposync-test",
         poison: str | None = POISON,
         log: Path | None = None,
         before: Callable[[], object] | None = None,
@@ -83,7 +82,6 @@ class HashEmbedding:
         self.spoil: Callable[[list[Any]], Any] | None = None
         self.before = before
         self.log = log
-        self._name = name
 
     def __call__(self, input: list[str]) -> Any:  # noqa: A002 - Chroma's name for it
         if self.before is not None:
@@ -103,8 +101,13 @@ class HashEmbedding:
     def embed_query(self, input: list[str]) -> Any:  # noqa: A002 - Chroma's name for it
         return list(hash_vectors(list(input), self.dimension))
 
-    def name(self) -> str:
-        return self._name
+    @staticmethod
+    def name() -> str:
+        return "reposync-test"
+
+    @staticmethod
+    def build_from_config(config: dict[str, Any]) -> HashEmbedding:
+        return HashEmbedding(**config)
 
     def get_config(self) -> dict[str, Any]:
         return {}
@@ -129,6 +132,14 @@ class HashEmbedding:
     def total(self) -> int:
         """How many texts were embedded so far."""
         return self.counts.total()
+
+
+class OtherEmbedding(HashEmbedding):
+    """The same under another name."""
+
+    @staticmethod
+    def name() -> str:
+        return "reposync-test-other"
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterator
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from reposync.plan import deletions, is_indexed, plan, takes_out, too_many
@@ -288,6 +288,7 @@ def snapshots(draw: st.DrawFn) -> tuple[set[str], list[Seen], dict[str, Known]]:
     return hidden | set(paths), seen, known
 
 
+@settings(deadline=None)  # other work may share the machine
 @given(snapshots())
 def test_every_file_gets_exactly_one_action(
     snapshot: tuple[set[str], list[Seen], dict[str, Known]],

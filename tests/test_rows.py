@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from reposync.records import Chunk
@@ -262,6 +262,7 @@ SOME_CHUNKS = st.lists(
 )
 
 
+@settings(deadline=None)  # other work may share the machine
 @given(SOME_CHUNKS, SOME_CHUNKS, st.data())
 def test_applying_the_changes_gives_what_is_wanted(
     before: list[Chunk], after: list[Chunk], data: st.DataObject

@@ -6,7 +6,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from hash_embedding import HashEmbedding
+from hash_embedding import DIMENSION, HashEmbedding
 
 
 def main() -> int:
@@ -15,7 +15,7 @@ def main() -> int:
     parser.add_argument("name")
     parser.add_argument("--store", type=Path, required=True)
     parser.add_argument("--log", type=Path, required=True)
-    parser.add_argument("--allow-deletions", action="store_true")
+    parser.add_argument("--dimension", type=int, default=DIMENSION)
     options = parser.parse_args()
 
     from reposync import sync_repository
@@ -24,8 +24,7 @@ def main() -> int:
         options.tree,
         options.name,
         store=options.store,
-        embedding_function=HashEmbedding(log=options.log),
-        allow_deletions=options.allow_deletions,
+        embedding_function=HashEmbedding(options.dimension, options.log),
     )
     result.raise_for_failures()
     print(result.model_dump_json())

@@ -12,11 +12,11 @@ import shutil
 import subprocess
 import sys
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hash_embedding import read_log
+from hash_embedding import DIMENSION, read_log
 
 if TYPE_CHECKING:
     from collections import Counter
@@ -74,12 +74,14 @@ class Workshop:
     log: Path
     name: str = "repo"
     collection: str = ""
+    dimension: int = DIMENSION
     seconds: dict[str, float] = field(default_factory=dict)
     said: str = ""
     """What the last sync wrote to its log, from warnings on."""
 
     def driver_arguments(self) -> list[str | Path]:
-        return [self.tree, self.name, "--store", self.store, "--log", self.log]
+        where = ["--store", self.store, "--log", self.log]
+        return [self.tree, self.name, *where, "--dimension", str(self.dimension)]
 
     def sync(self, step: str, *extra: str, timeout: float = DEADLINE) -> dict[str, Any]:
         """Sync in a fresh process; its result, with the texts embedded according to the log."""
@@ -106,7 +108,7 @@ class Workshop:
     def report(self, *extra: str | Path, timeout: float = DEADLINE) -> dict[str, Any]:
         """What the checker says."""
         where = ["--store", self.store, "--collection", self.collection]
-        what = ["--repository", self.name, "--root", self.tree]
+        what = ["--repository", self.name, "--root", self.tree, "--dimension", str(self.dimension)]
         status, out, err = run("checker.py", *where, *what, *extra, timeout=timeout)
         assert status in (0, 1), f"the checker ended with {status}\n{err}"
         assert out, err
@@ -121,11 +123,12 @@ class Workshop:
     def copy(self, folder: Path) -> Workshop:
         """The same again in another folder; file times are kept, inodes are not."""
         folder.mkdir(parents=True)
-        copied = Workshop(folder / "tree", folder / "store", folder / "log", self.name)
+        copied = replace(
+            self, tree=folder / "tree", store=folder / "store", log=folder / "log", seconds={}
+        )
         shutil.copytree(self.tree, copied.tree, symlinks=True)
         if self.store.exists():
             shutil.copytree(self.store, copied.store)
         if self.log.exists():
             shutil.copy2(self.log, copied.log)
-        copied.collection = self.collection
         return copied

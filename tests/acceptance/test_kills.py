@@ -8,6 +8,7 @@ wrong, and the log must show that only the texts in flight at a kill were embedd
 
 from __future__ import annotations
 
+import contextlib
 import random
 import shutil
 import time
@@ -56,14 +57,41 @@ class Chaos:
         """Start a sync and kill it a moment after the batch that makes Chroma flush its index."""
         goal = (self.texts_logged() // FLUSH + 1) * FLUSH
         delay = self.chance.uniform(0.0, 0.6)
+        self._kill_after(f"text {goal}", delay, lambda: self.texts_logged() >= goal)
+
+    def kill_in_flush(self) -> None:
+        """Start a sync and kill it while Chroma writes the files of its index once more."""
+        known = self._index_files()
+
+        def rewritten() -> bool:
+            nonlocal known
+            found = self._index_files()
+            if found.keys() != known.keys():  # made just now: nothing of worth is in them yet
+                known = found
+            return found != known
+
+        delay = self.chance.choice([0.0, 0.001, 0.003, 0.01, 0.03])
+        self._kill_after("the index's files began to change", delay, rewritten)
+
+    def _index_files(self) -> dict[str, tuple[int, int]]:
+        """What tells one state of the index's files from the next."""
+        state = {}
+        for file in self.shop.store.glob("*-*-*/*.bin"):
+            with contextlib.suppress(FileNotFoundError):
+                found = file.stat()
+                state[str(file)] = found.st_size, found.st_mtime_ns
+        return state
+
+    def _kill_after(self, what: str, delay: float, happened: Callable[[], bool]) -> None:
+        """Start a sync and kill it `delay` seconds after something happened."""
         reached: list[float] = []
 
         def due(_: float) -> bool:
-            if not reached and self.texts_logged() >= goal:
+            if not reached and happened():
                 reached.append(time.monotonic())
             return bool(reached) and time.monotonic() - reached[0] >= delay
 
-        self._kill(f"{delay:.2f} s after text {goal}", due)
+        self._kill(f"{delay:.3f} s after {what}", due)
 
     def _kill(self, when: str, due: Callable[[float], bool]) -> None:
         """Start a sync and kill it as soon as `due`, given the time of its start, says so."""
@@ -72,7 +100,7 @@ class Chaos:
         with start("driver.py", *self.shop.driver_arguments()) as child:
             while child.poll() is None and not due(began):
                 assert time.monotonic() - began < DEADLINE, f"a sync hung ({self.notes})"
-                time.sleep(0.002)
+                time.sleep(0.0005)
             done = child.poll()
             child.kill()
             _, err = child.communicate()
@@ -125,8 +153,11 @@ class Chaos:
         moved.rename(moved.with_name(f"{moved.name.split('~')[0]}~{self.rounds}"))
 
     def any_kill(self) -> None:
-        """A kill of either sort."""
-        if self.chance.random() < 0.4:
+        """A kill of one sort or another."""
+        sort = self.chance.random()
+        if sort < 0.3:
+            self.kill_in_flush()
+        elif sort < 0.5:
             self.kill_near_flush()
         else:
             self.kill_at(self.chance.uniform(0.1, 1.0))
@@ -135,7 +166,7 @@ class Chaos:
 @pytest.fixture
 def chaos(tmp_path: Path) -> Chaos:
     """A repository of more than 3 000 chunks, synced by nobody yet."""
-    shop = Workshop(tmp_path / "tree", tmp_path / "store", tmp_path / "log")
+    shop = Workshop(tmp_path / "tree", tmp_path / "store", tmp_path / "log", dimension=384)
     trees.large(shop.tree)
     return Chaos(shop, random.Random(20_240_229))
 
@@ -143,16 +174,16 @@ def chaos(tmp_path: Path) -> Chaos:
 @pytest.mark.timeout(240)
 def test_killed_syncs_are_taken_up(chaos: Chaos) -> None:
     """After kills of a cold sync and of an update, the next sync is exact and repeats no work."""
-    chaos.kill_near_flush()
+    chaos.kill_in_flush()
     chaos.kill_near_flush()
     chaos.kill_at(0.5)
-    chaos.kill_near_flush()
+    chaos.kill_in_flush()
     chaos.finish()
     assert len(chaos.shop.embedded()) > 3000
     chaos.edit()
-    chaos.kill_at(0.35)
-    chaos.kill_at(0.5)
-    chaos.kill_at(0.65)
+    chaos.kill_at(0.4)
+    chaos.kill_in_flush()
+    chaos.kill_at(0.6)
     chaos.finish()
     assert chaos.kills >= 5
 

@@ -1,0 +1,217 @@
+"""Which errors are worth another try, and how often it is made."""
+
+from __future__ import annotations
+
+import socket
+import types
+
+import chromadb.errors as chroma
+import httpx
+import pytest
+import tenacity
+
+from reposync import retry
+
+REQUEST = httpx.Request("GET", "http://127.0.0.1")
+
+
+def behind(status: int, error: Exception | None = None) -> Exception:
+    """What Chroma's HTTP client raises: a bare error, the status hidden in its context."""
+    response = httpx.Response(status, request=REQUEST, text="body")
+    try:
+        try:
+            response.raise_for_status()
+        except httpx.HTTPStatusError:
+            raise error or Exception(response.text)
+    except Exception as raised:  # noqa: BLE001 - it is what is made here
+        return raised
+
+
+TRANSIENT = {
+    "refused": httpx.ConnectError("Connection refused"),
+    "slow": httpx.ReadTimeout("timed out"),
+    "no room": httpx.PoolTimeout("no connection free"),
+    "cut off": httpx.RemoteProtocolError("Server disconnected without sending a response."),
+    "no server at start": ValueError(
+        "Could not connect to a Chroma server. Are you sure it is running?"
+    ),
+    "busy": chroma.InternalError(
+        "error returned from database: (code: 5) database is locked",
+    ),
+    "rate limit": chroma.RateLimitError("slow down"),
+    "rate limit by status": behind(429),
+    "500": behind(500),
+    "502": behind(502),
+    "503": behind(503),
+    "504": behind(504),
+}
+FINAL = {
+    "not found": behind(404, chroma.NotFoundError("no such collection")),
+    "404": behind(404),
+    "400": behind(400),
+    "401": behind(401, chroma.ChromaAuthError("who?")),
+    "501": behind(501),
+    "argument": ValueError("Expected IDs to be a non-empty list"),
+    "type": TypeError("x"),
+    "invalid": chroma.InvalidArgumentError("Collection expecting dimension of 3, got 2"),
+    "duplicate": chroma.DuplicateIDError("a"),
+    "full": chroma.InternalError(
+        "error returned from database: (code: 13) database or disk is full"
+    ),
+    "read-only": chroma.InternalError(
+        "error returned from database: (code: 8) attempt to write a readonly database"
+    ),
+    "I/O": chroma.InternalError("error returned from database: (code: 778) disk I/O error"),
+    "too many": chroma.InternalError("too many SQL variables"),
+    "other code that begins with 5": chroma.InternalError("(code: 523) disk I/O error"),
+    "interrupt": KeyboardInterrupt(),
+}
+DAMAGE = {
+    "id": chroma.InternalError("Error executing plan: Internal error: Error finding id"),
+    "load": chroma.InternalError("Error loading hnsw index"),
+    "logs": chroma.InternalError(
+        "Error in compaction: Failed to apply logs to the hnsw segment writer"
+    ),
+    "pickle": chroma.InternalError("Error deserializing pickle file: EOF while parsing"),
+    "by a server": behind(500, chroma.InternalError("Error finding id")),
+}
+
+
+@pytest.mark.parametrize("error", list(TRANSIENT.values()), ids=list(TRANSIENT))
+def test_worth_another_try(error: Exception) -> None:
+    """Faults of the network, of an overloaded server and of a busy database may pass."""
+    assert retry.is_transient(error)
+    assert not retry.is_damage(error)
+
+
+@pytest.mark.parametrize("error", list(FINAL.values()), ids=list(FINAL))
+def test_not_worth_another_try(error: BaseException) -> None:
+    """A mistake, a full or read-only disk and a refusal will be the same next time."""
+    assert not retry.is_transient(error)
+    assert not retry.is_damage(error)
+
+
+@pytest.mark.parametrize("error", list(DAMAGE.values()), ids=list(DAMAGE))
+def test_damage_is_not_tried_again(error: Exception) -> None:
+    """An index that cannot be read stays so, even if a server says it with a status of 500."""
+    assert retry.is_damage(error)
+    assert not retry.is_transient(error)
+
+
+def test_the_status_behind_an_error() -> None:
+    """The status is found in the context; without one there is none."""
+    assert retry.status_of(behind(503)) == 503
+    assert retry.status_of(ValueError("x")) is None
+    odd = ValueError("x")
+    odd.__context__ = ValueError("y")
+    odd.__context__.response = types.SimpleNamespace(status_code="503")  # type: ignore[attr-defined]
+    assert retry.status_of(odd) is None
+
+
+def test_a_real_refusal_is_transient() -> None:
+    """What httpx really raises where nobody listens is recognised."""
+    with socket.socket() as closed:
+        closed.bind(("127.0.0.1", 0))
+        port = closed.getsockname()[1]
+    with pytest.raises(httpx.TransportError) as caught:
+        httpx.get(f"http://127.0.0.1:{port}", trust_env=False, timeout=5)
+    assert retry.is_transient(caught.value)
+
+
+class Calls:
+    """A call that raises what it is given, one after the other, and then answers."""
+
+    def __init__(self, *errors: BaseException) -> None:
+        self.errors = list(errors)
+        self.made = 0
+        self.retries = 0
+
+    def __call__(self) -> str:
+        self.made += 1
+        if self.errors:
+            raise self.errors.pop(0)
+        return "answer"
+
+    def note(self) -> None:
+        """Count a retry."""
+        self.retries += 1
+
+    def run(self, attempts: int) -> str:
+        """Call it as the store does."""
+        return retry.call(self, attempts=attempts, on_retry=self.note)
+
+
+@pytest.fixture
+def waits(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """Seconds that would have been waited; nobody waits."""
+    waited: list[float] = []
+    monkeypatch.setattr(tenacity.nap.time, "sleep", waited.append)
+    return waited
+
+
+def busy() -> Exception:
+    """A fault that may pass."""
+    return httpx.ConnectError("Connection refused")
+
+
+def test_a_call_that_succeeds_is_made_once(waits: list[float]) -> None:
+    """Without an error nothing is waited for or counted."""
+    calls = Calls()
+    assert calls.run(5) == "answer"
+    assert (calls.made, calls.retries, waits) == (1, 0, [])
+
+
+def test_a_fault_that_passes_is_overcome(waits: list[float]) -> None:
+    """Each retry is counted, and the answer is the caller's."""
+    calls = Calls(busy(), busy())
+    assert calls.run(5) == "answer"
+    assert (calls.made, calls.retries, len(waits)) == (3, 2, 2)
+
+
+@pytest.mark.parametrize("attempts", [1, 2, 5])
+def test_attempts_are_bounded(waits: list[float], attempts: int) -> None:
+    """A fault that stays is tried so many times in all, and the last error comes out unchanged."""
+    errors = [busy() for _ in range(10)]
+    calls = Calls(*errors)
+    with pytest.raises(httpx.ConnectError) as caught:
+        calls.run(attempts)
+    assert caught.value is errors[attempts - 1]
+    assert (calls.made, calls.retries, len(waits)) == (attempts, attempts - 1, attempts - 1)
+
+
+@pytest.mark.parametrize("name", ["full", "404", "argument", "interrupt"])
+def test_a_final_error_comes_out_at_once(waits: list[float], name: str) -> None:
+    """What is not worth another try is raised as it is after one call."""
+    calls = Calls(FINAL[name])
+    with pytest.raises(BaseException) as caught:  # noqa: PT011 - identity is compared
+        calls.run(5)
+    assert caught.value is FINAL[name]
+    assert (calls.made, calls.retries, waits) == (1, 0, [])
+
+
+def test_damage_comes_out_at_once(waits: list[float]) -> None:
+    """A damaged index is not tried again."""
+    calls = Calls(DAMAGE["id"])
+    with pytest.raises(chroma.InternalError):
+        calls.run(5)
+    assert (calls.made, waits) == (1, [])
+
+
+def test_a_final_error_ends_the_retries(waits: list[float]) -> None:
+    """A transient error that is followed by a final one ends there."""
+    calls = Calls(busy(), FINAL["full"])
+    with pytest.raises(chroma.InternalError, match="full"):
+        calls.run(5)
+    assert (calls.made, calls.retries) == (2, 1)
+
+
+def test_waits_grow_and_stay_bounded(waits: list[float]) -> None:
+    """Waits stay below a bound that doubles from 0.1 s up to 5 s, and are not all alike."""
+    for _ in range(20):
+        with pytest.raises(httpx.ConnectError):
+            Calls(*[busy() for _ in range(12)]).run(12)
+    for number in range(11):
+        bound = min(retry.FIRST_WAIT_SECONDS * 2**number, retry.LONGEST_WAIT_SECONDS)
+        assert all(0 <= wait <= bound for wait in waits[number::11]), number
+        assert len(set(waits[number::11])) > 1, "jitter keeps neighbours apart"
+    assert max(waits) > 1, "they do grow"
