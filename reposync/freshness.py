@@ -29,6 +29,8 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from reposync.errors import StoreUnavailable
+
 STATE_FOLDER = ".reposync"
 STATE_FILE = "state.json"
 
@@ -107,28 +109,32 @@ class FolderState:
     def read(self) -> State | None:
         """The recorded state; None if it cannot be made out."""
         try:
-            text = self._path.read_text("utf-8")
-        except FileNotFoundError:
-            return State()
-        try:
-            fields: dict[str, Any] = json.loads(text)
+            fields: dict[str, Any] = json.loads(self._path.read_text("utf-8"))
             holder = fields.pop("holder")
             return State(**fields, holder=Holder(**holder) if holder else None)
-        except (ValueError, TypeError, KeyError):
+        except FileNotFoundError:
+            return State()
+        except (ValueError, TypeError, KeyError, AttributeError):
             return None
 
     def write(self, state: State) -> None:
-        """Record `state`; call it under the store lock only."""
-        self._path.parent.mkdir(exist_ok=True)
-        # In place rather than by a rename: on Windows a rename fails while somebody reads, and
-        # readers cope with a torn record.
-        descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT, 0o666)
+        """Record `state`; call it under the store lock only.
+
+        Raises:
+            StoreUnavailable: it cannot be written.
+        """
         try:
-            data = json.dumps(asdict(state)).encode()
-            os.write(descriptor, data)
-            os.ftruncate(descriptor, len(data))
-        finally:
-            os.close(descriptor)
+            self._path.parent.mkdir(exist_ok=True)
+            # In place rather than by a rename: on Windows a rename fails while somebody reads, and
+            # readers cope with a torn record.
+            with open(os.open(self._path, os.O_RDWR | os.O_CREAT, 0o666), "wb") as file:
+                file.write(json.dumps(asdict(state)).encode())
+                file.truncate()
+        except OSError as error:
+            raise StoreUnavailable(
+                f"{self._path} cannot be written ({error}). Make the folder writable, or make room"
+                " on the disk; what was written is kept, sync again to go on."
+            ) from error
 
     def token(self) -> str:
         """What identifies the store's present content, "" if that cannot be said now."""

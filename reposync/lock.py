@@ -123,8 +123,6 @@ class ChromaLock:
                 else:
                     with self._fresh(self._folder, write=write) as hold:
                         yield hold
-                    self.token = make_token(hold.state)
-                    self._generation = hold.state.generation
             finally:
                 self.released_at = time.monotonic()
                 self.last_hold = self.released_at - held_since
@@ -145,8 +143,10 @@ class ChromaLock:
             try:
                 yield hold
             finally:
+                self._generation = hold.state.generation
                 for system in self._writers(folder):
                     _reflects[system] = hold.state.generation
+        self.token = make_token(hold.state)
 
     def _writers(self, folder: FolderState) -> list[System]:
         """The systems whose index holds what was written under this lock.

@@ -152,8 +152,8 @@ def make_anew(
             if not _is_ours_alone(store, collection, manifest.names_in(key)):
                 raise IndexDamaged(
                     f"{damage} Collection {key.collection!r} also holds rows that reposync does"
-                    " not know, or may do so; it is left as it is. Save their documents with collection.get(),"
-                    " delete the collection, and sync again: that computes nothing."
+                    " not know, or may do so; it is left as it is. Save what they hold, delete the"
+                    " collection, and sync again: that computes nothing."
                 ) from damage
             store.drop(key.collection)
         manifest.lose_collection(key, DAMAGED)

@@ -22,7 +22,7 @@ def behind(status: int, error: Exception | None = None) -> Exception:
         try:
             response.raise_for_status()
         except httpx.HTTPStatusError:
-            raise error or Exception(response.text)
+            raise error or Exception(response.text)  # noqa: B904 - as Chroma does it
     except Exception as raised:  # noqa: BLE001 - it is what is made here
         return raised
 

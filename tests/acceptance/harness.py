@@ -120,15 +120,9 @@ class Workshop:
         """How often each text was embedded since the log was begun."""
         return read_log(self.log)
 
-    def copy(self, folder: Path) -> Workshop:
-        """The same again in another folder; file times are kept, inodes are not."""
-        folder.mkdir(parents=True)
-        copied = replace(
-            self, tree=folder / "tree", store=folder / "store", log=folder / "log", seconds={}
-        )
-        shutil.copytree(self.tree, copied.tree, symlinks=True)
-        if self.store.exists():
-            shutil.copytree(self.store, copied.store)
-        if self.log.exists():
-            shutil.copy2(self.log, copied.log)
-        return copied
+    def with_copied_store(self, folder: Path) -> Workshop:
+        """The same repository, with a copy of its store (times are kept, inodes are not)."""
+        folder.mkdir(exist_ok=True)
+        shutil.copytree(self.store, folder / "store")
+        shutil.copy2(self.log, folder / "log")
+        return replace(self, store=folder / "store", log=folder / "log", seconds={})

@@ -50,7 +50,7 @@ def test_damaged_index_is_made_good(
     synced: Workshop, tmp_path: Path, name: str, way: str, company: str
 ) -> None:
     """After a sync the rows, their vectors and the index are exact again, from the cache alone."""
-    shop = synced.copy(tmp_path / "copy")
+    shop = synced.with_copied_store(tmp_path)
     shop.sync("settling in, after the copy changed every inode")
     files = list(shop.store.glob(f"*/{name}"))
     assert files, f"no {name}: the tree is too small for an index on disk"

@@ -210,10 +210,12 @@ def truncate_index(store: Path, name: str) -> None:
 @pytest.mark.parametrize("make", [pytest.param(trees.library, id="library")])
 @pytest.mark.slow
 def test_a_copied_store_goes_on(story: Story, tmp_path: Path) -> None:
-    """A tree and its store that were copied to another machine need no embedding there."""
+    """A tree and its store that moved to another place need no embedding there."""
     story.after("cold sync")
-    copied = story.shop.copy(tmp_path / "copy")
-    shutil.rmtree(story.shop.tree)
-    result = copied.sync("in the copy")
-    copied.check("the sync of the copy")
+    moved = story.shop.with_copied_store(tmp_path / "elsewhere")
+    moved.tree = tmp_path / "elsewhere" / "tree"
+    shutil.move(story.shop.tree, moved.tree)
+    result = moved.sync("in the other place")
+    moved.check("the sync in the other place")
     assert result["chunks"]["embedded"] == 0
+    assert result["files"]["unchanged"] == len(expected_files(moved.tree)[0])
