@@ -85,7 +85,7 @@ class Committer:
         writes = [row for _, row in batch.writes]
         vectors = _stack(embedded, [row.text_hash for row in writes])
         if vectors is not None:
-            collection.require(int(vectors.shape[1]), None)
+            collection.require(int(vectors.shape[1]), self._embedder.function)
         keep = {row.text_hash: embedded[row.text_hash] for row in writes}
         self._manifest.begin(
             self._record.id,

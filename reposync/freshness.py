@@ -147,6 +147,9 @@ class FolderState:
     def held(self) -> Iterator[Hold]:
         """Call it right after the lock was taken; leave it right before the lock is released."""
         state, stat = self.read(), self.stat()
+        if state is not None and not state.generation:
+            # No record, or it was removed: never count again what some system may reflect already.
+            state = replace(state, generation=time.time_ns())
         if state is None:
             # Torn: its writer died in the middle. Any higher number is a new generation.
             state = State(generation=time.time_ns(), holder=Holder.me())

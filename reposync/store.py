@@ -227,7 +227,8 @@ class Store:
         """
         settings: dict[str, Any] = {"configuration": {"hnsw": {"space": "cosine"}}}
         if embedding_function is not None:
-            settings["embedding_function"] = _persistable(embedding_function)
+            named = persisted_name(embedding_function) is not None
+            settings["embedding_function"] = embedding_function if named else None
 
         def make() -> ChromaCollection:
             return self._chroma.create_collection(name, get_or_create=True, **settings)
@@ -265,8 +266,14 @@ class Collection:
         self.name = chroma.name
         self.id = str(chroma.id)
 
-    def require(self, dimension: int | None, function_name: str | None) -> None:
-        """Raise `EmbeddingMismatch` if vectors of this dimension or function do not belong here."""
+    def require(self, dimension: int | None, function: object = None) -> None:
+        """Raise `EmbeddingMismatch` if vectors of this dimension or function do not belong here.
+
+        Args:
+            dimension: of the vectors; None if it is not known yet.
+            function: the embedding function; None for Chroma's default.
+        """
+        function_name = persisted_name(function)
         model = self._chroma._model  # noqa: SLF001 - Chroma has no public name for it
         persisted = (model.configuration_json.get("embedding_function") or {}).get("name")
         if model.dimension and dimension and model.dimension != dimension:
@@ -485,14 +492,15 @@ def _system_folder(system: System) -> Path:
     return Path(system.settings.persist_directory).resolve()
 
 
-def _persistable(function: object) -> object | None:
-    """The function, if Chroma can write its name down; it warns about one without a config."""
+def persisted_name(function: object | None) -> str | None:
+    """The name that Chroma writes down for an embedding function; None if it cannot."""
+    if function is None:
+        return "default"
     try:
-        function.name()  # type: ignore[attr-defined]
         function.get_config()  # type: ignore[attr-defined]
+        return str(function.name())  # type: ignore[attr-defined]
     except (AttributeError, NotImplementedError):
         return None
-    return function
 
 
 _REBUILD = (

@@ -68,11 +68,6 @@ class Survey:
         )
 
     @property
-    def left(self) -> dict[str, SkipReason | None]:
-        """With `nothing_to_do`: every file, and why it is not in the index, if it is not."""
-        return {path: file.skip for path, file in self.known.items()}
-
-    @property
     def deletion_candidates(self) -> int:
         """How many indexed files may turn out to leave the index: an upper bound, unread."""
         kept = {entry.path for entry in self._entries if self._as_recorded(entry)}

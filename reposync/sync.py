@@ -131,50 +131,49 @@ class _Run:
         self.started = False
 
     def run(self, *, full: bool, allow_deletions: bool) -> SyncResult:
-        """Sync, starting over when the store turns out to be damaged or changed meanwhile."""
+        """Sync, and record how it ended whatever happens."""
         self.record = self._introduce()
         self.tally.resumed = self.manifest.was_cut_off(self.record.id)
-        if full:
-            self.manifest.distrust(self.record.id, FULL, rows=True)
-        with self.tally.stage("scan"):
-            self.source = self._source()
-        must_look = False
         try:
-            for start in range(MAX_STARTS):
-                try:
-                    self._attempt(must_look=must_look, allow_deletions=allow_deletions)
-                    break
-                except _StoreChanged:
-                    must_look = True
-                except IndexDamaged as damage:
-                    if start == MAX_STARTS - 1 or self.request.store.kind == "memory":
-                        raise
-                    self._make_anew(damage)
-                    must_look = True
-                self._forget_attempt()
-            else:
-                must_look = True
+            if full:
+                self.manifest.distrust(self.record.id, FULL, rows=True)
+            self.source = self._source()
+            self._bring_in_step(allow_deletions=allow_deletions)
         except BaseException as error:
             self._end_badly(error)
             raise
         return self._end_well()
 
+    def _bring_in_step(self, *, allow_deletions: bool) -> None:
+        """Start over when the store turns out to have changed meanwhile, or to be damaged."""
+        looked = False
+        for again in range(MAX_STARTS):
+            try:
+                self._attempt(must_look=looked, allow_deletions=allow_deletions)
+            except _StoreChanged:
+                pass  # cannot happen again once the store was looked into
+            except IndexDamaged as damage:
+                if again + 1 == MAX_STARTS or self.request.store.kind == "memory":
+                    raise
+                self._make_anew(damage)
+            else:
+                return
+            looked = True
+            self._forget_attempt()
+
     def _attempt(self, *, must_look: bool, allow_deletions: bool) -> None:
         with self.tally.stage("scan"):
             survey = Survey(self.request, self.manifest.files(self.record.id))
-        token_holds = not must_look and self._token_holds()
-        if token_holds and survey.nothing_to_do:
-            self._leave_all(survey)
-            return
-        if not token_holds:
+        self.tally.files_total = len(survey.listed)
+        if must_look or not self._token_holds():
             with self.tally.stage("commit"):
                 self._look_into_store()
             survey = survey.with_known(self.manifest.files(self.record.id))
-        self.tally.files_total = len(survey.listed)
+        elif survey.nothing_to_do:
+            self.tally.leave_all(survey.known)
+            return
         self._guard(survey, allow_deletions=allow_deletions)
         self._carry_out(survey)
-        if self.collection is None and not token_holds:
-            self._open_collection()  # of an empty repository, too: a host will open it
 
     # -- before ----------------------------------------------------------------------------------
 
@@ -212,8 +211,18 @@ class _Run:
         self.collection = open_and_compare(
             request.store, request.lock, self.manifest, request.key, self.record, request.model
         )
-        if self.collection is not None:
-            self._require(self.collection)
+        if self.collection is None:  # made even if no file follows: a host will open it
+            with request.lock.hold():
+                self.collection = request.store.create(
+                    request.key.collection, request.embedder.function
+                )
+        self._accept(self.collection)
+
+    def _accept(self, collection: Collection) -> None:
+        embedder = self.request.embedder
+        collection.require(embedder.identity.dimension, embedder.function)
+        if collection.id != self.record.collection_id:
+            self.manifest.describe(self.record.id, collection_id=collection.id)
 
     def _guard(self, survey: Survey, *, allow_deletions: bool) -> None:
         """Refuse to delete most of the index: an emptied folder is suspicious, no instruction."""
@@ -272,40 +281,24 @@ class _Run:
             yield action
 
     def _open_for(self, batch: Batch) -> Collection:
-        """The collection to write to, found or created at the first batch that needs it."""
+        """The collection to write to, opened at the first batch that needs it."""
         if self.collection is None:
             with self.tally.stage("commit"):
-                self.collection = self._open_collection()
+                self.collection = self._open_as_left()
         return self.collection
 
-    def _open_collection(self) -> Collection:
+    def _open_as_left(self) -> Collection:
+        """The collection, if it is as the last sync left it; raise `_StoreChanged` if not."""
         request = self.request
-        name = request.key.collection
         with request.lock.hold(write=False) as hold:
-            if not request.store.is_open and hold and make_token(hold.state) != self.record.token:
+            if hold is not None and make_token(hold.state) != self.record.token:
                 raise _StoreChanged
             request.store.open()
-            found = request.store.find(name)
-        if found is None:
-            with request.lock.hold():
-                found = request.store.create(name, request.embedder.function)
-        self._require(found)
-        self.manifest.describe(self.record.id, collection_id=found.id)
+            found = request.store.find(request.key.collection)
+        if found is None or found.id != self.record.collection_id:
+            raise _StoreChanged
+        self._accept(found)
         return found
-
-    def _require(self, collection: Collection) -> None:
-        function = self.request.embedder.function
-        collection.require(
-            self.request.embedder.identity.dimension,
-            "default" if function is None else getattr(function, "name", lambda: None)(),
-        )
-
-    def _leave_all(self, survey: Survey) -> None:
-        self.tally.files_total = len(survey.listed)
-        for path, reason in survey.left.items():
-            self.tally.leave(path, "skipped" if reason else "unchanged")
-            if reason:
-                self.tally.skipped[path] = reason
 
     def _make_anew(self, damage: IndexDamaged) -> None:
         request = self.request

@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Literal
 
 from reposync.batch import FileWork
-from reposync.records import Failure, SkipReason
+from reposync.records import Failure, Known, SkipReason
 from reposync.result import (
     ChunkCounts,
     FileFailure,
@@ -79,6 +79,13 @@ class Tally:
         under it.
         """
         self.outcomes.setdefault(path, outcome)
+
+    def leave_all(self, known: Mapping[str, Known]) -> None:
+        """Note that all files are as recorded."""
+        for path, file in known.items():
+            self.leave(path, "skipped" if file.skip else "unchanged")
+            if file.skip:
+                self.skipped[path] = file.skip
 
     def finish(self, work: FileWork) -> None:
         """Count a file whose work is done and recorded."""

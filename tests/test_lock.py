@@ -10,7 +10,7 @@ import textwrap
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager, nullcontext
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from pathlib import Path
 
 import chromadb
@@ -64,6 +64,18 @@ FLOCK = """
     file = open(store / ".chroma.lock", "a+")
     fcntl.flock(file, fcntl.LOCK_EX)
 """
+
+
+def flock(store: Path) -> None:
+    """Lock the file as a foreign program does, without waiting, and let go again."""
+    with open(store / LOCK_FILE, "a+") as file:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+
+def take(lock: AbstractContextManager[object]) -> None:
+    """Take a lock and let go again."""
+    with lock:
+        pass
 
 
 def in_thread(lock: ChromaLock) -> BaseException | None:
@@ -215,11 +227,9 @@ def test_a_foreign_flock_excludes_us(store: Path) -> None:
 
 def test_we_exclude_a_foreign_flock(store: Path) -> None:
     """While we hold the lock a program that tries ``flock`` on the file does not get it."""
-    with ChromaLock(store), open(store / LOCK_FILE, "a+") as file:
-        with pytest.raises(BlockingIOError):
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    with open(store / LOCK_FILE, "a+") as file:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    with ChromaLock(store), pytest.raises(BlockingIOError):
+        flock(store)
+    flock(store)
 
 
 def test_the_lock_file_stays_and_stays_empty(store: Path) -> None:
@@ -247,8 +257,7 @@ def test_what_a_host_wrote_into_the_file_is_left_alone(store: Path) -> None:
 def test_a_timeout_names_the_holder(store: Path) -> None:
     """The error says which process and program holds the lock, and since when."""
     with process(HOLD, store) as child, pytest.raises(LockTimeout) as caught:
-        with ChromaLock(store, timeout=SHORT):
-            pass
+        take(ChromaLock(store, timeout=SHORT))
     message = str(caught.value)
     assert f"process {child.pid} on {os.uname().nodename} (-c), for " in message
     assert str(store / LOCK_FILE) in message
@@ -298,16 +307,14 @@ def test_a_folder_that_cannot_be_made(tmp_path: Path) -> None:
     """A folder below a file is an error that says what to do, not a lock that protects nothing."""
     (tmp_path / "file").write_text("")
     with pytest.raises(StoreUnavailable, match="cannot be used or locked"):
-        with ChromaLock(tmp_path / "file" / "store"):
-            pass
+        take(ChromaLock(tmp_path / "file" / "store"))
 
 
 def test_a_lock_file_that_cannot_be_opened(store: Path) -> None:
     """A folder in the place of the lock file is an error of ours, too."""
     (store / LOCK_FILE).mkdir(parents=True)
     with pytest.raises(StoreUnavailable, match="cannot be used or locked"):
-        with ChromaLock(store, timeout=SHORT):
-            pass
+        take(ChromaLock(store, timeout=SHORT))
 
 
 @pytest.mark.parametrize("what", [3, object(), "http://localhost:8000"])
@@ -383,8 +390,7 @@ def test_one_sync_of_a_repository_at_a_time(store: Path) -> None:
     """A second sync of the same repository ends at its timeout, naming the first one."""
     with process(REPOSITORY, store) as child:
         with pytest.raises(SyncInProgress, match=rf"process {child.pid} on .* \(-c\)"):
-            with repository_lock(store, "0123abcd", SHORT):
-                pass
+            take(repository_lock(store, "0123abcd", SHORT))
         with repository_lock(store, "another1", SHORT):
             pass
     with repository_lock(store, "0123abcd", SHORT):
@@ -393,10 +399,11 @@ def test_one_sync_of_a_repository_at_a_time(store: Path) -> None:
 
 def test_a_sync_within_itself_is_refused(store: Path) -> None:
     """A callback that syncs the repository that is being synced hears so, and does not hang."""
-    with repository_lock(store, "k", SHORT):
-        with pytest.raises(SyncInProgress, match=f"process {os.getpid()}"):
-            with repository_lock(store, "k", SHORT):
-                pass
+    with (
+        repository_lock(store, "k", SHORT),
+        pytest.raises(SyncInProgress, match=f"process {os.getpid()}"),
+    ):
+        take(repository_lock(store, "k", SHORT))
     with repository_lock(store, "k", 0):
         pass
 
@@ -406,8 +413,7 @@ def test_a_holder_that_left_no_note(store: Path) -> None:
     with repository_lock(store, "k", SHORT):
         (store / "sync-k.json").write_text("{")
         with pytest.raises(SyncInProgress, match="not known"):
-            with repository_lock(store, "k", 0):
-                pass
+            take(repository_lock(store, "k", 0))
 
 
 def test_a_repository_lock_that_cannot_be_made(tmp_path: Path) -> None:
@@ -421,7 +427,7 @@ def test_an_error_during_a_sync_frees_the_repository(store: Path) -> None:
     """Whatever ends a sync, the next one can begin."""
     with pytest.raises(ZeroDivisionError), repository_lock(store, "k", 0):
         _ = 1 / 0
-    with repository_lock(store, "k", 0), nullcontext():
+    with repository_lock(store, "k", 0):
         pass
 
 

@@ -1,0 +1,386 @@
+"""A Hypothesis machine: whatever happens in whatever order, a sync that says "complete" is exact.
+
+The machine edits a repository, makes the embedding function, the store and the process itself fail
+at chosen moments, loses state, and syncs. It keeps books of its own: the files on disk are the
+model. After each complete sync the collection must equal them, and after each failed one every file
+that was in step, and still has the same content, must still be findable as a whole.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, Phase, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
+from support import (
+    POISON,
+    SMALL,
+    Desk,
+    HashEmbedding,
+    StoredRow,
+    check_exact,
+    check_file,
+    check_vectors,
+    counts,
+    expected_texts,
+    opened,
+    read_rows,
+    rows_of,
+)
+
+from reposync import DeletionRefused, StoreError, SyncError, SyncResult, plan_repository
+from reposync.manifest import Manifest
+from reposync.store import Collection
+from reposync.vectors import _HARMLESS
+
+PATHS = ["a.md", "b.md", "c.py", "d.py", "pkg/e.py", "pkg/f.txt"]
+PIECES = [
+    "Some words that stand in many files, as licences and headings do, word by word.\n\n",
+    "Some words that stand in many files, as licences and headings do, word for word.\n\n",
+    "def first(number):\n    total = number + 1\n    return total * total\n\n\n",
+    "def second(number):\n    total = number - 1\n    return total * total\n\n\n",
+    "class Third:\n    def act(self):\n        return self.rest() or 3\n\n    def rest(self):\n        pass\n",
+    "A last line without an end",
+    "x = 1\n",
+]
+TEXTS = st.lists(st.sampled_from(PIECES), min_size=1, max_size=8).map("".join)
+VOID = st.sampled_from([b"", b" \n\t\n", b"\0\1\2", b"\xff\xfe\xfd\0"])
+STORE_CALLS = ["upsert", "update_metadata", "delete"]
+JOURNAL_CALLS = ["begin", "finish", "start_run", "end_run"]
+
+
+class Killed(BaseException):
+    """Stands for SIGKILL: from here on, nothing that the process does takes effect."""
+
+
+class Full(Exception):
+    """Stands for a store that refuses a call."""
+
+
+class Faults:
+    """Makes the store fail, or the process die, at a chosen call; once."""
+
+    def __init__(self) -> None:
+        self._patch = pytest.MonkeyPatch()
+        self.dead = False
+        self.struck = False
+
+    @contextmanager
+    def failing(self, methods: list[tuple[type, str]], at: int, *, after: bool, kill: bool) -> Iterator[None]:
+        """In the block, the call number `at` of these methods fails, before or after its effect."""
+        calls = 0
+
+        def strike() -> None:
+            self.struck = True
+            if kill:
+                self.dead = True
+                raise Killed
+            raise StoreError("the store refuses") from Full()
+
+        def wrap(real: Callable[..., Any], counted: bool) -> Callable[..., Any]:
+            def call(*arguments: Any, **keywords: Any) -> Any:
+                nonlocal calls
+                if self.dead:
+                    raise Killed  # a dead process writes nothing more
+                mine = counted and calls == at
+                calls += counted
+                if mine and not after:
+                    strike()
+                answer = real(*arguments, **keywords)
+                if mine:
+                    strike()
+                return answer
+
+            return call
+
+        everything = [(Collection, name) for name in STORE_CALLS]
+        everything += [(Manifest, name) for name in (*JOURNAL_CALLS, "evict", "describe")]
+        self.dead = self.struck = False
+        for owner, name in everything:
+            counted = (owner, name) in methods
+            self._patch.setattr(owner, name, wrap(getattr(owner, name), counted))
+        try:
+            yield
+        finally:
+            self._patch.undo()
+            self.dead = False
+
+
+class SyncMachine(RuleBasedStateMachine):
+    """One repository, one store, and everything that may happen to them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.folder = Path(tempfile.mkdtemp(prefix="reposync-machine-"))
+        (self.folder / "tree").mkdir()
+        (self.folder / "link").symlink_to(self.folder / "tree")
+        self.desk = Desk(self.folder / "tree", self.folder / "store", embedding=HashEmbedding())
+        self.faults = Faults()
+        self.client: Any = None
+        # Files that were in step at the last complete sync, with what they held.
+        self.in_step: dict[str, str] = {}
+        # Texts that were embedded and whose vectors may have been lost on the way.
+        self.spared: Counter[str] = Counter()
+        self.host = self.stack = None
+
+    def teardown(self) -> None:
+        if self.stack is not None:
+            self.stack.__exit__(None, None, None)
+        shutil.rmtree(self.folder)
+
+    @initialize(host=st.booleans(), texts=st.lists(TEXTS, min_size=2, max_size=4))
+    def begin(self, host: bool, texts: list[str]) -> None:
+        """A repository, in half of the runs beside a host with a live client on the store."""
+        for path, text in zip(PATHS, texts, strict=False):
+            self.desk.write(path, text)
+        if host:
+            self.stack = opened(self.desk.store)
+            self.host = self.stack.__enter__()
+
+    # -- The user's doings -------------------------------------------------------------------------
+
+    def existing(self) -> list[str]:
+        return sorted(path for path in PATHS if (self.desk.root / path).exists())
+
+    @rule(path=st.sampled_from(PATHS), text=TEXTS)
+    def write(self, path: str, text: str) -> None:
+        self.desk.write(path, text)
+
+    @rule(pick=st.integers(0, 99), piece=st.sampled_from(PIECES), at_end=st.booleans())
+    @precondition(lambda self: self.existing())
+    def edit(self, pick: int, piece: str, at_end: bool) -> None:
+        path = self.existing()[pick % len(self.existing())]
+        old = (self.desk.root / path).read_bytes()
+        new = old + piece.encode() if at_end else piece.encode() + old
+        self.desk.write(path, new)
+
+    @rule(pick=st.integers(0, 99), to=st.sampled_from(PATHS))
+    @precondition(lambda self: self.existing())
+    def rename(self, pick: int, to: str) -> None:
+        (self.desk.root / "pkg").mkdir(exist_ok=True)
+        path = self.existing()[pick % len(self.existing())]
+        (self.desk.root / path).replace(self.desk.root / to)
+
+    @rule(pick=st.integers(0, 99))
+    @precondition(lambda self: self.existing())
+    def delete(self, pick: int) -> None:
+        (self.desk.root / self.existing()[pick % len(self.existing())]).unlink()
+
+    @rule(one=st.integers(0, 99), other=st.integers(0, 99))
+    @precondition(lambda self: len(self.existing()) > 1)
+    def swap(self, one: int, other: int) -> None:
+        paths = [self.desk.root / self.existing()[n % len(self.existing())] for n in (one, other)]
+        first, second = (path.read_bytes() for path in paths)
+        paths[0].write_bytes(second)
+        paths[1].write_bytes(first)
+
+    @rule(pick=st.integers(0, 99), content=VOID)
+    @precondition(lambda self: self.existing())
+    def hollow_out(self, pick: int, content: bytes) -> None:
+        self.desk.write(self.existing()[pick % len(self.existing())], content)
+
+    @rule(pick=st.integers(0, 99), lines=st.integers(0, 3))
+    @precondition(lambda self: self.existing())
+    def poison(self, pick: int, lines: int) -> None:
+        """One file gets a text that the embedding function fails on."""
+        path = self.existing()[pick % len(self.existing())]
+        pieces = "".join(PIECES[:lines])
+        self.desk.write(path, f"{pieces}{POISON} words, and more of them.\n\n{pieces}")
+
+    # -- Losses ------------------------------------------------------------------------------------
+
+    @rule()
+    @precondition(lambda self: (self.desk.store / "reposync.sqlite3").exists())
+    def lose_manifest(self) -> None:
+        """Vectors of rows come back from the collection; those of no row are gone."""
+        for file in self.desk.store.glob("reposync.sqlite3*"):
+            file.unlink()
+        kept = {row.embedded_text for row in self.rows().values()}
+        self.forget(set(self.desk.embedding.counts) - kept)
+
+    @rule()
+    @precondition(lambda self: (self.desk.store / "chroma.sqlite3").exists())
+    def lose_collection(self) -> None:
+        """Somebody deletes the collection."""
+        if (self.desk.store / "reposync.sqlite3").exists():
+            self.drop()
+        else:  # both are lost: everything is new again
+            self.drop()
+            self.forget(set(self.desk.embedding.counts))
+        self.in_step = {}
+
+    def drop(self) -> None:
+        from chromadb.errors import NotFoundError
+
+        with self.looking() as client:
+            try:
+                client.delete_collection("repo")
+            except NotFoundError:
+                return
+
+    def forget(self, texts: set[str]) -> None:
+        """These texts may be embedded once more."""
+        for text in texts:
+            self.desk.embedding.counts.pop(text, None)
+            self.spared.pop(text, None)
+
+    # -- Syncs -------------------------------------------------------------------------------------
+
+    @rule(full=st.booleans(), link=st.booleans())
+    def sync(self, full: bool, link: bool) -> None:
+        """A sync that nothing disturbs, sometimes through another spelling of the path."""
+        self.judge(self.run(full=full, link=link))
+
+    @rule()
+    def plan_and_sync(self) -> None:
+        """A plan says what the sync after it does, unless state was lost."""
+        plan = plan_repository(**self.desk.arguments())
+        result = self.run()
+        self.judge(result)
+        looked = [a for a in plan.actions if a.action == "update" and "content" not in a.reason]
+        if not looked and not result.failures and not result.resumed:
+            assert result.files == plan.files, plan
+
+    @rule(
+        name=st.sampled_from(STORE_CALLS), at=st.integers(0, 3), after=st.booleans(), full=st.booleans()
+    )
+    def sync_with_a_failing_store(self, name: str, at: int, after: bool, full: bool) -> None:
+        """The store refuses a call, before or after it took effect."""
+        with self.faults.failing([(Collection, name)], at, after=after, kill=False):
+            result = self.run(full=full)
+        self.judge(result)
+        if self.faults.struck:
+            assert result is None
+
+    @rule(
+        kind=st.sampled_from([*STORE_CALLS, *JOURNAL_CALLS, "any"]),
+        at=st.integers(0, 5),
+        after=st.booleans(),
+        full=st.booleans(),
+    )
+    def killed_sync(self, kind: str, at: int, after: bool, full: bool) -> None:
+        """The process dies at a step; what it had embedded and not yet noted may be lost."""
+        methods: list[tuple[type, str]] = [
+            *((Collection, name) for name in STORE_CALLS if kind in (name, "any")),
+            *((Manifest, name) for name in JOURNAL_CALLS if kind in (name, "any")),
+        ]
+        calls_before = len(self.desk.embedding.calls)
+        before = self.desk.embedding.counts.copy()
+        with self.faults.failing(methods, at, after=after, kill=True):
+            try:
+                result = self.run(full=full)
+            except Killed:
+                result = None
+        if self.faults.struck:
+            # In flight: the texts of the last batch, at most.
+            fresh = self.desk.embedding.counts - before
+            if len(self.desk.embedding.calls) > calls_before:
+                self.spared.update(dict.fromkeys(list(fresh)[-SMALL.batch_rows :], 1))
+        self.judge(result)
+
+    def run(self, *, full: bool = False, link: bool = False) -> SyncResult | None:
+        """Sync; None if it ended with an error."""
+        path = self.folder / "link" if link else self.desk.root
+        try:
+            return self.desk.sync(path=path, full=full)
+        except DeletionRefused as error:
+            raise AssertionError("six files are too few to be refused") from error
+        except SyncError as error:
+            assert error.result is not None
+            assert self.faults.struck, error
+            return None
+
+    # -- Verdicts ----------------------------------------------------------------------------------
+
+    @contextmanager
+    def looking(self) -> Iterator[Any]:
+        """A client on the store: the host's, or one for this look only."""
+        if self.host is not None:
+            yield self.host
+        else:
+            with opened(self.desk.store) as client:
+                yield client
+
+    def rows(self) -> dict[str, StoredRow]:
+        with self.looking() as client:
+            return read_rows(client, "repo")
+
+    def judge(self, result: SyncResult | None) -> None:
+        """After any sync: exact if it says so, no gap if not, and no text embedded twice."""
+        if not (self.desk.store / "chroma.sqlite3").exists():
+            return
+        rows = self.rows()
+        texts = expected_texts(self.desk.root)
+        if result is not None:
+            sum(counts(result).values())
+            assert result.chunks.total == len(rows)
+        if result is not None and result.status == "complete":
+            check_exact(rows, texts, repository="repo")
+            assert len(rows) == sum(1 for row in rows.values() if row.metadata["path"] in texts)
+            assert result.files.skipped == len(self.existing()) - len(texts)
+            self.in_step = texts
+        else:
+            self.check_no_gap(rows, texts)
+            if result is not None:
+                self.check_partial(result, rows, texts)
+        self.check_least_work()
+
+    def check_partial(
+        self, result: SyncResult, rows: dict[str, StoredRow], texts: dict[str, str]
+    ) -> None:
+        """A partial sync names the poisonous files, and only those; all others are in step."""
+        failed = {failure.path for failure in result.failures}
+        assert failed == {path for path, text in texts.items() if POISON in text}
+        for path in texts.keys() - failed:
+            own = [row for row in rows.values() if row.metadata["path"] == path]
+            check_file(own, texts[path])
+            check_vectors(own, 16)
+            self.in_step[path] = texts[path]
+        gone = self.in_step.keys() - texts.keys()
+        assert not gone & {row.metadata["path"] for row in rows.values()}
+
+    def check_no_gap(self, rows: dict[str, StoredRow], texts: dict[str, str]) -> None:
+        """A file that was in step, and was not changed since, has all of its chunks."""
+        for path, text in self.in_step.items():
+            if texts.get(path) == text:
+                own = [row for row in rows.values() if row.metadata["path"] == path]
+                check_file(own, text)
+                check_vectors(own, 16)
+
+    def check_least_work(self) -> None:
+        """No text is embedded twice, unless a kill caught it between its embedding and its note."""
+        for text, times in self.desk.embedding.counts.items():
+            assert text == _HARMLESS or times <= 1 + self.spared[text], text
+
+
+def settled(**changes: Any) -> settings:
+    """Hypothesis settings for a machine whose every step may be a sync."""
+    return settings(
+        deadline=None,
+        suppress_health_check=list(HealthCheck),
+        phases=(Phase.explicit, Phase.reuse, Phase.generate, Phase.target, Phase.shrink),
+        **changes,
+    )
+
+
+class TestShort(SyncMachine.TestCase):
+    """The form for every day: the same examples each time."""
+
+    settings = settled(derandomize=True, max_examples=25, stateful_step_count=15, database=None)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(3600)
+class TestLong(SyncMachine.TestCase):
+    """The long form: new examples each time."""
+
+    settings = settled(max_examples=500, stateful_step_count=40)
