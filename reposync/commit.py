@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from reposync.batch import Batch
 from reposync.embed import Embedder
+from reposync.errors import EmbeddingMismatch
 from reposync.interrupt import uninterrupted
 from reposync.lock import ChromaLock
 from reposync.manifest import Manifest, RepositoryRecord
@@ -63,6 +64,8 @@ class Committer:
         batch = batch.without(self._failed)
         with self._tally.stage("embed"):
             embedded = self._embed(batch)
+            if embedded.refused and self._cache_vectors:
+                self._keep(embedded)  # rows beside a refused text are not written, but paid for
         batch = batch.without(self._failed)
         with self._tally.stage("commit"), uninterrupted():
             if collection is not None and batch.operations:
@@ -80,6 +83,12 @@ class Committer:
                 self._failed.add(path)
                 self._tally.fail(Failure(path, "embed", type(cause).__name__, str(error)))
         return embedded
+
+    def _keep(self, embedded: Embedded) -> None:
+        model = self._embedder.identity.fingerprint
+        self._manifest.keep_vectors(
+            (model, key, vector) for key, vector in embedded.computed.items()
+        )
 
     def _write(self, batch: Batch, collection: Collection, embedded: Embedded) -> None:
         writes = [row for _, row in batch.writes]
@@ -131,4 +140,11 @@ def _stack(embedded: Embedded, keys: list[bytes]) -> NDArray[np.float32] | None:
         return None
     import numpy as np
 
-    return np.stack([embedded[key] for key in keys])
+    vectors = [embedded[key] for key in keys]
+    dimensions = sorted({vector.size for vector in vectors})
+    if len(dimensions) > 1:
+        raise EmbeddingMismatch(
+            f"Vectors of one model have dimensions {dimensions}: the embedding function gives other"
+            " ones than before. Set SyncConfig(model_id=...) to tell its models apart."
+        )
+    return np.stack(vectors)

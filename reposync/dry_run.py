@@ -10,7 +10,7 @@ from dataclasses import replace
 from reposync.config import SyncConfig
 from reposync.freshness import FolderState
 from reposync.manifest import Manifest, RepositoryRecord
-from reposync.plan import is_indexed, plan, takes_out, too_many
+from reposync.plan import is_indexed, look_again, plan, takes_out, too_many
 from reposync.reconcile import LOST_COLLECTION, LOST_MANIFEST, LOST_ROWS
 from reposync.records import Action, Known
 from reposync.request import Request, check_owner, make_request, read_state
@@ -72,9 +72,9 @@ def _known(
         known, token = manifest.files(record.id), record.token
         noted = manifest.all_rows(record.id)
         if record.model not in ("", request.model):
-            known = _redo(known, known, MODEL_CHANGED)
+            known = look_again(known, known, MODEL_CHANGED)
         elif record.recipe not in ("", request.recipe):
-            known = _redo(known, known, RECIPE_CHANGED)
+            known = look_again(known, known, RECIPE_CHANGED)
     folder = request.store.folder
     if token and folder is not None and FolderState(folder).token() == token:
         return known
@@ -88,21 +88,15 @@ def _compared(
         request.store.open()
         collection = request.store.find(request.key.collection)
         if collection is None:
-            return _redo(known, known, LOST_COLLECTION)
+            return look_again(known, known, LOST_COLLECTION)
         found = set(collection.ids(request.key.name))
         strangers = sorted(found - noted.keys())
         imported = collection.paths(strangers)
     lost = {path for row_id, (path, stored) in noted.items() if stored and row_id not in found}
-    return _redo(_redo(known, lost, LOST_ROWS), imported, LOST_MANIFEST)
-
-
-def _redo(known: Mapping[str, Known], paths: Iterable[str], reason: str) -> dict[str, Known]:
-    changed = dict(known)
-    for path in paths:
-        file = changed.get(path, Known(path))
-        if file.skip is None or reason == LOST_MANIFEST:
-            changed[path] = replace(file, redo=reason)
-    return changed
+    known = look_again(known, lost, LOST_ROWS)
+    for path in imported:
+        known[path] = replace(known.get(path, Known(path)), redo=LOST_MANIFEST)
+    return known
 
 
 def _without_texts(actions: Iterable[Action]) -> Iterable[Action]:
@@ -121,7 +115,7 @@ def _report(
     outcomes = [_OUTCOMES[action.kind] for action in actions if action.kind in _OUTCOMES]
     return SyncPlan(
         repository=request.key.name,
-        path=str(request.root),
+        path=request.location,
         collection=request.key.collection,
         files=count_files(outcomes, deleted),
         actions=tuple(

@@ -35,5 +35,5 @@ def uninterrupted() -> Iterator[None]:
         yield
     finally:
         signal.signal(signal.SIGINT, signal.default_int_handler)
-    if pressed:
-        raise KeyboardInterrupt
+        if pressed:  # also if the block failed: that must not swallow the wish to stop
+            raise KeyboardInterrupt

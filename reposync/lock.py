@@ -38,6 +38,16 @@ _reflects: WeakKeyDictionary[System, int] = WeakKeyDictionary()
 _memory_locks: WeakKeyDictionary[System, threading.RLock] = WeakKeyDictionary()
 
 
+class _Holds(threading.local):
+    """The outermost hold of each folder in this thread: inner ones write on its account."""
+
+    def __init__(self) -> None:
+        self.of: dict[Path, Hold] = {}
+
+
+_holds = _Holds()
+
+
 class _StoreFileLock(filelock.FileLock):
     """A subclass, so that filelock's registry of singletons is ours alone: a host may use its own
     ``FileLock`` on the same file with other settings."""
@@ -110,7 +120,7 @@ class ChromaLock:
         """Hold the lock for the block; `write` warns the others that the content will change.
 
         Yields:
-            the hold's record; None for a store without a folder, or if this thread held it already.
+            the hold's record; None for a store without a folder, or within another hold.
         """
         waiting_since = time.monotonic()
         with self._exclusive() as first:
@@ -118,7 +128,11 @@ class ChromaLock:
             self.stats.acquisitions += 1
             self.stats.longest_wait = max(self.stats.longest_wait, held_since - waiting_since)
             try:
-                if self._folder is None or not first:
+                if self._folder is None:
+                    yield None
+                elif not first:
+                    if write:
+                        _holds.of[self._folder.folder].will_write()
                     yield None
                 else:
                     with self._fresh(self._folder, write=write) as hold:
@@ -140,9 +154,11 @@ class ChromaLock:
                     _reflects[system] = hold.state.generation
             if write:
                 hold.will_write()
+            _holds.of[folder.folder] = hold
             try:
                 yield hold
             finally:
+                del _holds.of[folder.folder]
                 self._generation = hold.state.generation
                 for system in self._writers(folder):
                     _reflects[system] = hold.state.generation

@@ -34,6 +34,11 @@ SCHEMA_VERSION = 1
 BUSY_SECONDS = 60
 UNFINISHED = "unfinished in an earlier run"
 
+# What is known of a row of the collection (chunks.stored).
+IN_FLIGHT = 0  # a write or delete of it was begun and not acknowledged: it may be there or not
+STORED = 1  # it is there as noted
+OUTDATED = 2  # it is there, and must be written again all the same
+
 _SCHEMA = """
 CREATE TABLE repositories (
     id INTEGER PRIMARY KEY,
@@ -207,12 +212,14 @@ class Manifest:
             ).fetchall()
             for (repository,) in ids:
                 db.execute("UPDATE repositories SET token = '' WHERE id = ?", (repository,))
+                # Not deleted: while the rows are noted, their vectors are not evicted.
                 db.execute(
-                    "DELETE FROM chunks WHERE file IN (SELECT id FROM files WHERE repository = ?)",
+                    "UPDATE chunks SET stored = 0"
+                    " WHERE file IN (SELECT id FROM files WHERE repository = ?)",
                     (repository,),
                 )
                 db.execute(
-                    "UPDATE files SET redo = ?, chunks = 0 WHERE repository = ? AND skip IS NULL",
+                    "UPDATE files SET redo = ? WHERE repository = ? AND skip IS NULL",
                     (reason, repository),
                 )
 
@@ -238,7 +245,7 @@ class Manifest:
             repository,
             path,
         )
-        return {row_id: KnownRow(digest, bool(stored)) for row_id, digest, stored in rows}
+        return {row_id: KnownRow(digest, stored == STORED) for row_id, digest, stored in rows}
 
     def all_rows(self, repository: int) -> dict[str, tuple[str, bool]]:
         """Every row that is noted, by id: its path, and whether the collection should hold it."""
@@ -253,7 +260,7 @@ class Manifest:
         """How many rows the collection holds of this repository, as far as is known."""
         rows = self._all(
             "SELECT count(*) FROM chunks c JOIN files f ON f.id = c.file"
-            " WHERE repository = ? AND stored",
+            " WHERE repository = ? AND stored != 0",
             repository,
         )
         return int(rows[0][0])
@@ -267,9 +274,9 @@ class Manifest:
             )
             if rows:
                 db.execute(
-                    "UPDATE chunks SET stored = 0"
-                    " WHERE file IN (SELECT id FROM files WHERE repository = ?)",
-                    (repository,),
+                    "UPDATE chunks SET stored = ? WHERE stored = ?"
+                    " AND file IN (SELECT id FROM files WHERE repository = ?)",
+                    (OUTDATED, STORED, repository),
                 )
 
     def lose_rows(self, repository: int, lost: Mapping[str, Sequence[str]], reason: str) -> None:
@@ -295,7 +302,10 @@ class Manifest:
                 db.executemany(
                     "INSERT OR REPLACE INTO chunks (file, id, text_hash, digest, stored)"
                     " VALUES (?, ?, ?, ?, ?)",
-                    ((file, *row) for row in found),
+                    (
+                        (file, row_id, text_hash, digest, STORED if usable else OUTDATED)
+                        for row_id, text_hash, digest, usable in found
+                    ),
                 )
 
     # -- the journal -----------------------------------------------------------------------------
@@ -433,9 +443,10 @@ class Manifest:
     # -- runs ------------------------------------------------------------------------------------
 
     def was_cut_off(self, repository: int) -> bool:
-        """True if the last run of this repository began to write and never ended."""
-        query = "SELECT 1 FROM runs WHERE repository = ? AND status = 'running'"
-        return bool(self._all(query, repository))
+        """True if the last run of this repository began to write and did not come to its end."""
+        query = "SELECT status FROM runs WHERE repository = ? ORDER BY id DESC LIMIT 1"
+        cut_off = ("running", "interrupted", "cancelled", "failed")
+        return any(status in cut_off for (status,) in self._all(query, repository))
 
     def start_run(self, repository: int, run_id: str, started_at: str) -> None:
         """Note that a run begins to write."""

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections import defaultdict, deque
 from collections.abc import Collection, Iterable, Iterator, Mapping
+from dataclasses import replace
 
 from reposync.records import Action, Known, Seen
 
@@ -29,7 +30,7 @@ def plan(
     missing = {path: known[path] for path in sorted(known.keys() - present)}
     by_content: defaultdict[str, deque[str]] = defaultdict(deque)
     for path, file in missing.items():
-        if file.content_hash is not None and file.skip is None and file.redo is None:
+        if file.content_hash is not None and file.skip is None:
             by_content[file.content_hash].append(path)
 
     for one in seen:
@@ -72,6 +73,15 @@ def _decide(seen: Seen, known: Known | None) -> Action:
     if seen.content_hash == known.content_hash:
         return Action("keep", seen.path, "same content", seen=seen)
     return Action("update", seen.path, "content changed", seen=seen)
+
+
+def look_again(known: Mapping[str, Known], paths: Iterable[str], reason: str) -> dict[str, Known]:
+    """`known` with `paths` noted as files that must be read again; skipped files stay skipped."""
+    changed = dict(known)
+    for path in paths:
+        if changed[path].skip is None:
+            changed[path] = replace(changed[path], redo=reason)
+    return changed
 
 
 def deletions(actions: Iterable[Action], known: Mapping[str, Known]) -> int:

@@ -26,6 +26,8 @@ from reposync.manifest import (
     read_manifest,
 )
 from reposync.rows import ROW_FORMAT
+from reposync.scan.ignore import above_root
+from reposync.scan.paths import escape_path, unescape_path
 from reposync.store import Store, check_collection_name, collection_name
 
 if TYPE_CHECKING:
@@ -48,6 +50,11 @@ class Request:
     embedder: Embedder
     chunker: Chunker
     config: SyncConfig
+
+    @property
+    def location(self) -> str:
+        """The root as text that any file or queue can hold, see `reposync.scan.paths`."""
+        return escape_path(os.fsencode(self.root))
 
     @property
     def model(self) -> str:
@@ -94,7 +101,13 @@ def make_request(
     if collection is None:
         collection = collection_name(name)
     check_collection_name(collection)
+    above_root((), config.include, config.exclude)  # raises if a pattern is none
     opened = Store(store, attempts=config.max_attempts)
+    if opened.folder == root:
+        raise ConfigError(
+            f"store={str(root)!r} is the repository's own folder. Pass another folder for the"
+            " store; one inside the repository will do, it is not indexed."
+        )
     embedder = make_embedder(
         embedding_function, model_id=config.model_id, batch_size=config.batch_rows
     )
@@ -169,7 +182,7 @@ def check_owner(request: Request, record: RepositoryRecord) -> None:
 
     If that folder is gone, the clone has moved, and the name moves with it.
     """
-    recorded = Path(record.path)
+    recorded = Path(os.fsdecode(unescape_path(record.path)))
     if recorded == request.root or not recorded.is_dir():
         return
     if recorded.samefile(request.root):

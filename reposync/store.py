@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import inspect
+import ipaddress
 import os
 import re
 import sys
@@ -61,7 +62,7 @@ def collection_name(repository: str) -> str:
 
     A name that has to be changed gets eight hex digits of its hash, so that "a b" and "a/b" differ.
     """
-    if _NAME.fullmatch(repository):
+    if _is_collection_name(repository):
         return repository
     digest = hashlib.sha256(repository.encode()).hexdigest()[:8]
     slug = re.sub(r"[^a-zA-Z0-9._-]+", "-", repository).strip("._-")[:100].strip("._-")
@@ -70,11 +71,19 @@ def collection_name(repository: str) -> str:
 
 def check_collection_name(name: str) -> None:
     """Raise `ConfigError` unless Chroma takes `name` for a collection."""
-    if not isinstance(name, str) or not _NAME.fullmatch(name):
+    if not isinstance(name, str) or not _is_collection_name(name):
         raise ConfigError(
             f"collection={name!r} is no name for a Chroma collection: use 3 to 512 of"
-            " [a-zA-Z0-9._-], with a letter or digit at both ends."
+            " [a-zA-Z0-9._-], with a letter or digit at both ends, and no IP address."
         )
+
+
+def _is_collection_name(name: str) -> bool:
+    try:
+        ipaddress.IPv4Address(name)
+    except ValueError:
+        return _NAME.fullmatch(name) is not None
+    return False
 
 
 class Store:

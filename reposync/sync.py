@@ -22,10 +22,10 @@ from reposync.errors import DeletionRefused, IndexDamaged, SyncError
 from reposync.freshness import FolderState, make_token
 from reposync.lock import repository_lock, state_folder
 from reposync.manifest import Manifest, ManifestDamaged, RepositoryRecord, set_aside
-from reposync.plan import deletions, is_indexed, plan, too_many
+from reposync.plan import deletions, is_indexed, look_again, plan, too_many
 from reposync.progress import Report, reporter
 from reposync.reconcile import make_anew, open_and_compare
-from reposync.records import Action
+from reposync.records import Action, Known
 from reposync.request import Request, check_owner, make_request, open_state
 from reposync.result import ModelInfo, SourceInfo, SyncResult
 from reposync.scan import git_source
@@ -133,10 +133,9 @@ class _Run:
     def run(self, *, full: bool, allow_deletions: bool) -> SyncResult:
         """Sync, and record how it ended whatever happens."""
         self.record = self._introduce()
+        self.redo = self._reason_to_redo(full=full)
         self.tally.resumed = self.manifest.was_cut_off(self.record.id)
         try:
-            if full:
-                self.manifest.distrust(self.record.id, FULL, rows=True)
             self.source = self._source()
             self._bring_in_step(allow_deletions=allow_deletions)
         except BaseException as error:
@@ -163,35 +162,63 @@ class _Run:
 
     def _attempt(self, *, must_look: bool, allow_deletions: bool) -> None:
         with self.tally.stage("scan"):
-            survey = Survey(self.request, self.manifest.files(self.record.id))
+            survey = Survey(self.request, self._known())
         self.tally.files_total = len(survey.listed)
         if must_look or not self._token_holds():
             with self.tally.stage("commit"):
                 self._look_into_store()
-            survey = survey.with_known(self.manifest.files(self.record.id))
+            survey = survey.with_known(self._known())
         elif survey.nothing_to_do:
             self.tally.leave_all(survey.known)
             return
         self._guard(survey, allow_deletions=allow_deletions)
+        self._settle()
         self._carry_out(survey)
 
     # -- before ----------------------------------------------------------------------------------
 
     def _introduce(self) -> RepositoryRecord:
-        """Note the repository if it is new; if model or recipe changed, what depends on it."""
-        request, manifest = self.request, self.manifest
-        record = manifest.repository(request.key)
+        """What is noted of the repository; a new one is noted now."""
+        record = self.manifest.repository(self.request.key)
         if record is None:
-            record = manifest.add_repository(request.key, str(request.root))
-        check_owner(request, record)
-        if record.model not in ("", request.model):
-            manifest.distrust(record.id, MODEL_CHANGED, rows=True)
-        elif record.recipe not in ("", request.recipe):
-            manifest.distrust(record.id, RECIPE_CHANGED, rows=False)
-        now = {"path": str(request.root), "model": request.model, "recipe": request.recipe}
-        if (record.path, record.model, record.recipe) != tuple(now.values()):
-            manifest.describe(record.id, **now)
+            record = self.manifest.add_repository(self.request.key, self.request.location)
+        check_owner(self.request, record)
         return record
+
+    def _reason_to_redo(self, *, full: bool) -> str:
+        """Why all files must be read again; "" if they need not."""
+        if full:
+            return FULL
+        if self.record.model not in ("", self.request.model):
+            return MODEL_CHANGED
+        return RECIPE_CHANGED if self.record.recipe not in ("", self.request.recipe) else ""
+
+    def _known(self) -> dict[str, Known]:
+        known = self.manifest.files(self.record.id)
+        return look_again(known, known, self.redo) if self.redo else known
+
+    def _settle(self) -> None:
+        """Record what the rows will be made with, once it is certain that the sync goes on.
+
+        Before that, a refused sync or a wrong embedding function would have all rows written anew.
+        """
+        request, record = self.request, self.record
+        if self.redo:
+            if self.redo == MODEL_CHANGED and request.embedder.identity.dimension is None:
+                self._check_dimension()
+            rewrite = self.redo != RECIPE_CHANGED
+            self.manifest.distrust(record.id, self.redo, rows=rewrite)
+            self.redo = ""
+        now = {"path": request.location, "model": request.model, "recipe": request.recipe}
+        if (record.path, record.model, record.recipe) != tuple(now.values()):
+            self.manifest.describe(record.id, **now)
+
+    def _check_dimension(self) -> None:
+        """All texts are about to be embedded, so it is worth one more to see if they will fit."""
+        found = self.request.store.find(self.request.key.collection) if self.collection else None
+        if found is not None:
+            dimension = self.request.embedder.embed(["reposync"]).shape[1]
+            found.require(int(dimension), self.request.embedder.function)
 
     def _source(self) -> SourceInfo | None:
         found = git_source(self.request.root, store_path=self.request.store.folder)
@@ -338,7 +365,8 @@ class _Run:
             result = self._result("partial")
             if isinstance(error, SyncError):
                 error.result = result
-            self._record_end(result, "failed" if isinstance(error, Exception) else "interrupted")
+            how = "failed" if isinstance(error, Exception) else "interrupted"
+            self._record_end(result, how if self.started else "refused")
         except SyncError as second:
             logger.warning("the run's end could not be recorded: %s", second)
 
@@ -364,7 +392,7 @@ class _Run:
         return self.tally.result(
             status,
             repository=request.key.name,
-            path=str(request.root),
+            path=request.location,
             collection=request.key.collection,
             total_chunks=self.manifest.count_rows(self.record.id),
             model=ModelInfo(

@@ -10,6 +10,7 @@ import json
 import os
 import subprocess
 import sys
+import tempfile
 import time
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Mapping
@@ -40,6 +41,13 @@ KEYS = frozenset(
     "repository path chunk_index start_line end_line language symbol kind context content_hash"
     " model recipe".split()
 )
+
+
+def make_folder(prefix: str) -> Path:
+    """A fresh folder, in memory where that can be had: nothing here is about the speed of disks."""
+    memory = "/dev/shm"
+    usable = os.path.isdir(memory) and os.access(memory, os.W_OK)
+    return Path(tempfile.mkdtemp(prefix=prefix, dir=memory if usable else None)).resolve()
 
 
 class Poisoned(Exception):

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -32,6 +31,7 @@ from support import (
     check_vectors,
     counts,
     expected_texts,
+    make_folder,
     opened,
     read_rows,
     rows_of,
@@ -120,7 +120,7 @@ class SyncMachine(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        self.folder = Path(tempfile.mkdtemp(prefix="reposync-machine-"))
+        self.folder = make_folder("reposync-machine-")
         (self.folder / "tree").mkdir()
         (self.folder / "link").symlink_to(self.folder / "tree")
         self.desk = Desk(self.folder / "tree", self.folder / "store", embedding=HashEmbedding())
@@ -131,6 +131,7 @@ class SyncMachine(RuleBasedStateMachine):
         # Texts that were embedded and whose vectors may have been lost on the way.
         self.spared: Counter[str] = Counter()
         self.host = self.stack = None
+        self.poisoned = False
 
     def teardown(self) -> None:
         if self.stack is not None:
@@ -195,6 +196,7 @@ class SyncMachine(RuleBasedStateMachine):
         path = self.existing()[pick % len(self.existing())]
         pieces = "".join(PIECES[:lines])
         self.desk.write(path, f"{pieces}{POISON} words, and more of them.\n\n{pieces}")
+        self.poisoned = True
 
     # -- Losses ------------------------------------------------------------------------------------
 
@@ -375,7 +377,7 @@ def settled(**changes: Any) -> settings:
 class TestShort(SyncMachine.TestCase):
     """The form for every day: the same examples each time."""
 
-    settings = settled(derandomize=True, max_examples=25, stateful_step_count=15, database=None)
+    settings = settled(derandomize=True, max_examples=int(os.environ.get("EX","25")), stateful_step_count=15, database=None)
 
 
 @pytest.mark.slow

@@ -29,6 +29,7 @@ from support import (
     counts,
     expected_texts,
     last_json,
+    make_folder,
     opened,
     python,
     read_rows,
@@ -75,6 +76,14 @@ def _own_home(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Monk
     monkeypatch.setenv("GIT_CONFIG_GLOBAL", os.devnull)
     monkeypatch.setenv("GIT_CONFIG_NOSYSTEM", "1")
     monkeypatch.delenv("REPOSYNC_STORE", raising=False)
+
+
+@pytest.fixture
+def tmp_path() -> Iterator[Path]:
+    """A folder for one test, removed at its end."""
+    folder = make_folder("reposync-sync-")
+    yield folder
+    shutil.rmtree(folder)
 
 
 @pytest.fixture

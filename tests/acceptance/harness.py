@@ -30,7 +30,8 @@ def environment() -> dict[str, str]:
     """The environment of a child: no settings of the machine's git, the same Python path."""
     quiet = {"GIT_CONFIG_GLOBAL": os.devnull, "GIT_CONFIG_NOSYSTEM": "1"}
     paths = [str(HERE.parents[1]), *filter(None, [os.environ.get("PYTHONPATH")])]
-    return {**os.environ, **quiet, "PYTHONPATH": os.pathsep.join(paths)}
+    loud = {"PYTHONFAULTHANDLER": "1", "PYTHONPATH": os.pathsep.join(paths)}
+    return {**os.environ, **quiet, **loud}
 
 
 def start(script: str, *arguments: str | Path, **options: Any) -> subprocess.Popen[str]:
