@@ -176,9 +176,13 @@ class Hold:
 
     folder: FolderState
     state: State
+    warned: bool = False
 
     def will_write(self) -> None:
         """Warn the others before the first write; a kill after this is noticed by them."""
+        if self.warned:
+            return
+        self.warned = True
         self.state = replace(self.state, generation=self.state.generation + 1)
         self.folder.write(self.state)
 

@@ -116,7 +116,12 @@ PURE_CALLS = {
     "typer.Argument",
     "typer.Option",
     "typer.Typer",
-    "getattr",
+    "bytes",
+    "map",
+    "range",
+    "set",
+    "'|'.join",
+    "LANGUAGES.items",
 }
 """What may be called while a module is imported: it makes a value and touches nothing."""
 
