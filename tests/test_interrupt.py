@@ -10,8 +10,6 @@ import sys
 import textwrap
 import threading
 
-import pytest
-
 from reposync.interrupt import uninterrupted
 
 START = """
@@ -129,11 +127,6 @@ def test_an_error_in_the_block_comes_out() -> None:
     assert said == {"error": True, "handler": True}
 
 
-@pytest.mark.xfail(
-    strict=True,
-    reason="if the block fails after Ctrl-C the press is forgotten: an IndexDamaged, for one, makes"
-    " the sync start over instead of ending",
-)
 def test_ctrl_c_is_not_forgotten_when_the_block_fails() -> None:
     """A block that ends by an error has ended: the Ctrl-C that waited for it gets through."""
     said = run(

@@ -117,6 +117,7 @@ PURE_CALLS = {
     "typer.Option",
     "typer.Typer",
     "bytes",
+    "getattr",
     "map",
     "range",
     "set",

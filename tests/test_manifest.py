@@ -442,7 +442,7 @@ def test_eviction_takes_vectors_of_a_former_model(manifest: Manifest, repository
 def test_eviction_spares_a_vector_that_comes_to_use_meanwhile(
     path: Path, manifest: Manifest, repository: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Another process that begins to write a row between measuring and deleting keeps its vector."""
+    """Another process that begins to use a vector while the cache is measured keeps it."""
     (row,) = rows_of("a.py", "one\n")
     fill(manifest, row.text_hash)
     measure = manifest._cached_bytes

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
+from dataclasses import replace
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from reposync.plan import deletions, is_indexed, plan, takes_out, too_many
+from reposync.plan import deletions, is_indexed, look_again, plan, takes_out, too_many
 from reposync.records import Action, Failure, FileStat, Known, Seen
 
 STAT = FileStat(size=3, mtime_ns=1, ctime_ns=1, inode=1)
@@ -116,16 +117,32 @@ def test_a_rename_is_a_pair_of_equal_content() -> None:
     "old",
     [
         indexed("a", "y"),
-        indexed("a", "x", redo="why"),
         Known("a", STAT, content_hash="x", skip="binary"),
         Known("a", STAT, content_hash=None),
     ],
-    ids=["other content", "not vouched for", "skipped", "never whole"],
+    ids=["other content", "skipped", "never whole"],
 )
 def test_no_rename_from_what_is_not_there(old: Known) -> None:
-    """Only a file whose rows are known to be in the collection can be renamed."""
+    """Only a file that was indexed with the same content can be renamed."""
     kinds = [kind for kind, _, _ in brief(decide([read("b", "x")], [old]))]
     assert kinds in (["add", "delete"], ["add", "forget"])
+
+
+def test_a_file_that_is_not_vouched_for_can_be_renamed() -> None:
+    """A rename is told by content alone: whether its old rows are all there does not matter."""
+    assert brief(decide([read("b", "x")], [indexed("a", "x", redo="why")])) == [
+        ("rename", "b", "a")
+    ]
+
+
+def test_looking_again() -> None:
+    """The named files are to be read again; others, and skipped ones, stay as they are."""
+    known = {
+        file.path: file for file in (indexed("a"), indexed("b"), Known("c", STAT, skip="binary"))
+    }
+    again = look_again(known, ["a", "c"], "lost")
+    assert again == {**known, "a": replace(known["a"], redo="lost")}
+    assert known["a"].redo is None, "what was known stands"
 
 
 def test_renames_are_one_to_one() -> None:
