@@ -14,14 +14,14 @@ import tempfile
 import time
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from reposync import SyncConfig, SyncResult, sync_repository
+from reposync import ChromaLock, SyncConfig, SyncResult, sync_repository
 
 if TYPE_CHECKING:
     from chromadb.api import ClientAPI
@@ -37,10 +37,10 @@ POISON = "poisonous"
 RACY_SECONDS = 0.05
 """A file that was written less than 20 ms before it is read is read again the next time."""
 
-KEYS = frozenset(
-    "repository path chunk_index start_line end_line language symbol kind context content_hash"
-    " model recipe".split()
-)
+KEYS = {
+    *("repository", "path", "chunk_index", "start_line", "end_line", "language"),
+    *("symbol", "kind", "context", "content_hash", "model", "recipe"),
+}
 
 
 def make_folder(prefix: str) -> Path:
@@ -103,7 +103,9 @@ class HashEmbedding:
         self.counts.update(input)
         if self.log is not None:
             with self.log.open("a") as file:
-                file.write("".join(f"{hashlib.sha256(text.encode()).hexdigest()}\n" for text in input))
+                file.write(
+                    "".join(f"{hashlib.sha256(text.encode()).hexdigest()}\n" for text in input)
+                )
         return vectors
 
     def embed_query(self, input: list[str]) -> Any:  # noqa: A002 - Chroma's name for it
@@ -166,16 +168,21 @@ class StoredRow:
 
 
 @contextmanager
-def opened(store: Path) -> Iterator[ClientAPI]:
-    """A client on a folder for the length of a block, as a host would open it."""
+def opened(store: Path, *, locked: bool = True) -> Iterator[ClientAPI]:
+    """A client on a folder for the length of a block, as a host would open it.
+
+    A host that does not take the lock makes the next sync doubt, and examine, the whole index.
+    """
     import chromadb
     from chromadb.config import Settings
 
-    client = chromadb.PersistentClient(str(store), settings=Settings(anonymized_telemetry=False))
-    try:
-        yield client
-    finally:
-        client.close()  # type: ignore[attr-defined]
+    with ChromaLock(store) if locked else nullcontext():
+        settings = Settings(anonymized_telemetry=False)
+        client = chromadb.PersistentClient(str(store), settings=settings)
+        try:
+            yield client
+        finally:
+            client.close()  # type: ignore[attr-defined]
 
 
 def rows_of(collection: Collection) -> dict[str, StoredRow]:

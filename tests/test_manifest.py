@@ -715,14 +715,19 @@ def test_two_processes_write_at_once(path: Path) -> None:
     assert [file.name for file in path.parent.glob("*damaged*")] == []
 
 
-def test_two_processes_make_the_file_at_once(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    "moment", ["sqlite_master", "application_id", "user_version", "journal_mode", "BEGIN"]
+)
+def test_two_processes_make_the_file_at_once(
+    path: Path, moment: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A manifest that another process makes at any moment of opening is used, not set aside."""
 
     class Overtaken(sqlite3.Connection):
-        """Another process is done with making the file just before its tables are counted."""
+        """Another process makes all of the file just before this one asks for `moment`."""
 
         def execute(self, query: str, *arguments: object) -> sqlite3.Cursor:
-            if "sqlite_master" in query and not other:
+            if moment in query and not other:
                 other.append(run_child("open_manifest(path).add_repository(KEY, '/x')", path))
             return super().execute(query, *arguments)  # type: ignore[arg-type]
 
