@@ -14,13 +14,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from reposync import manifest as module
 from reposync.batch import Batch, FileWork
 from reposync.errors import ManifestError
 from reposync.manifest import (
-    APPLICATION_ID,
     FILE_NAME,
-    SCHEMA_VERSION,
     UNFINISHED,
     Manifest,
     RepositoryKey,
@@ -29,6 +26,8 @@ from reposync.manifest import (
     read_manifest,
     set_aside,
 )
+from reposync.manifest import ManifestDamaged, database, file
+from reposync.manifest.schema import APPLICATION_ID, SCHEMA_VERSION
 from reposync.records import Chunk, FileStat, Known
 from reposync.rows import FileRecord, KnownRow, Row, RowChanges, make_rows
 
@@ -532,7 +531,7 @@ def test_what_is_no_manifest_is_set_aside(path: Path, make: Callable[[Path], Non
 
 def test_what_is_set_aside_is_never_replaced(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Two files that are set aside within a second are both kept."""
-    monkeypatch.setattr(module.time, "strftime", lambda _: "20260101T000000")
+    monkeypatch.setattr(file.time, "strftime", lambda _: "20260101T000000")
     for content in (b"first", b"second"):
         path.write_bytes(content)
         set_aside(path)
@@ -560,7 +559,7 @@ def test_damage_found_late_is_a_manifest_error(path: Path) -> None:
     content = bytearray(path.read_bytes())
     content[4096:] = b"\xa5" * (len(content) - 4096)
     path.write_bytes(content)
-    with open_manifest(path) as manifest, pytest.raises(module.ManifestDamaged, match="damaged"):
+    with open_manifest(path) as manifest, pytest.raises(ManifestDamaged, match="damaged"):
         manifest.files(repository)
 
 
@@ -737,7 +736,7 @@ def test_two_processes_make_the_file_at_once(
     def overtaken(*arguments: object, **options: object) -> sqlite3.Connection:
         return connect(*arguments, **options, factory=Overtaken)  # type: ignore[call-overload]
 
-    monkeypatch.setattr(module.sqlite3, "connect", overtaken)
+    monkeypatch.setattr(database.sqlite3, "connect", overtaken)
     with open_manifest(path) as manifest:
         assert other[0].returncode == 0, other[0].stderr
         assert list(path.parent.glob("*damaged*")) == []
