@@ -9,13 +9,13 @@ import time
 from typing import TYPE_CHECKING
 
 from reposync.batch import Batch
+from reposync.collection import Collection
 from reposync.embed import Embedder
 from reposync.errors import EmbeddingMismatch
 from reposync.interrupt import uninterrupted
 from reposync.lock import ChromaLock
 from reposync.manifest import Manifest, RepositoryRecord
 from reposync.records import Failure
-from reposync.store import Collection
 from reposync.tally import Tally
 from reposync.vectors import Embedded, vectors_for
 

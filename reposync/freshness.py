@@ -73,6 +73,7 @@ class State:
         foreign_at: the generation since which a writer is known who takes no part in this.
         doubtful_at: the generation since which index files may be half-written, because a holder
             died or files changed outside of any hold; such a file can crash whoever opens it.
+        died_at: the generation since which a holder is known who died.
         holder: who holds the lock; left behind by a holder who died.
     """
 
@@ -80,6 +81,7 @@ class State:
     stat: str = ""
     foreign_at: int = 0
     doubtful_at: int = 0
+    died_at: int = 0
     holder: Holder | None = None
 
 
@@ -155,7 +157,7 @@ class FolderState:
             state = State(generation=time.time_ns(), holder=Holder.me())
         if state.holder is not None:
             raised = state.generation + 1
-            state = replace(state, generation=raised, doubtful_at=raised)
+            state = replace(state, generation=raised, doubtful_at=raised, died_at=raised)
         elif stat and state.stat not in ("", stat):
             raised = state.generation + 1
             state = replace(state, generation=raised, foreign_at=raised)

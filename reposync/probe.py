@@ -4,23 +4,42 @@ A half-written index can hang or crash whoever makes Chroma load it, and nearly 
 Chroma's database must not be opened by a process that has a Chroma client on it. So both happen
 here, under the store lock that the parent holds:
 
+- ``files`` compares the sizes of the index files with what they say of themselves.
 - ``check`` reads every vector through Chroma; exit status 0 means that the index is sound.
-- ``owners`` reads from Chroma's database alone whose rows the collection holds, as JSON.
+- ``owners`` reads from Chroma's database alone whose rows the collection holds.
 """
 
 from __future__ import annotations
 
 import json
+import sqlite3
+import struct
 import subprocess
 import sys
-from contextlib import closing
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
 
+from reposync.collection import Collection
 from reposync.errors import IndexDamaged
-from reposync.store import Collection, Store
+from reposync.store import Store
 
 CHECK_SECONDS = 300
-OWNERS_SECONDS = 60
+FILES_SECONDS = 60
+
+
+def files_in_child(store: Store, collection: Collection) -> bool:
+    """True if the last flush of `collection`'s index was cut off before its last file.
+
+    Raises:
+        IndexDamaged: the files do not fit together.
+    """
+    child = _run("files", [str(store.folder), collection.id], FILES_SECONDS)
+    if child.returncode != 0:
+        raise IndexDamaged(
+            f"The index files of {collection.name!r} are damaged: {_last_words(child)}"
+        )
+    return bool(json.loads(child.stdout))
 
 
 def check_in_child(store: Store, collection: Collection) -> None:
@@ -33,18 +52,21 @@ def check_in_child(store: Store, collection: Collection) -> None:
             f"Reading the vector index of {collection.name!r} did not end within {CHECK_SECONDS} s."
         ) from error
     if child.returncode != 0:
-        last = child.stderr.strip().splitlines()[-1:] or [f"exit status {child.returncode}"]
-        raise IndexDamaged(f"The vector index of {collection.name!r} cannot be read: {last[0]}")
+        raise IndexDamaged(
+            f"The vector index of {collection.name!r} cannot be read: {_last_words(child)}"
+        )
 
 
 def owners_in_child(store: Store, collection: Collection) -> set[str | None] | None:
     """Whose rows `collection` holds: values of "repository", None for a row without; or None if
     that cannot be said."""
-    try:
-        child = _run("owners", [str(store.folder), collection.id], OWNERS_SECONDS)
-    except subprocess.TimeoutExpired:
-        return None
+    child = _run("owners", [str(store.folder), collection.id], FILES_SECONDS)
     return set(json.loads(child.stdout)) if child.returncode == 0 else None
+
+
+def _last_words(child: subprocess.CompletedProcess[str]) -> str:
+    lines = child.stderr.strip().splitlines()
+    return lines[-1] if lines else f"exit status {child.returncode}"
 
 
 def _run(mode: str, arguments: list[str], seconds: float) -> subprocess.CompletedProcess[str]:
@@ -84,14 +106,69 @@ WHERE topic LIKE '%/' || ?1 AND metadata NOT NULL AND seq_id > coalesce((
 """
 
 
+_SEGMENT = "SELECT id FROM segments WHERE collection = ? AND scope = 'VECTOR'"
+
+# hnswlib's header: version, offset, room, elements, bytes an element, and more.
+_HEADER = struct.Struct("<i5Q")
+_HEADER_BYTES = 100
+
+
 def owners(folder: str, collection_id: str) -> list[str | None]:
     """The distinct values of "repository" in a collection, as Chroma 1.x stores them."""
-    import sqlite3  # in this process there is no Chroma client
-
-    address = Path(folder, "chroma.sqlite3").resolve().as_uri() + "?mode=ro"
-    with closing(sqlite3.connect(address, uri=True, timeout=OWNERS_SECONDS)) as db:
+    with _database(folder) as db:
         found = [*db.execute(_ROWS, (collection_id,)), *db.execute(_LOGGED, (collection_id,))]
     return [value for (value,) in found]
+
+
+def files(folder: str, collection_id: str) -> bool:
+    """See `files_in_child`; an index that was never flushed has no files yet.
+
+    Chroma 1.x rewrites header.bin, data_level0.bin, length.bin, link_lists.bin and at last
+    index_metadata.pickle, each in place. Where a kill cuts that off, later files are older or
+    shorter; hnswlib does not look, and walks into uninitialised memory.
+    """
+    with _database(folder) as db:
+        segments = [name for (name,) in db.execute(_SEGMENT, (collection_id,))]
+    return any(_flush_cut_off(Path(folder, name)) for name in segments)
+
+
+def _flush_cut_off(index: Path) -> bool:
+    if not index.is_dir() or not any(index.iterdir()):
+        return False
+    header = (index / "header.bin").read_bytes()
+    if len(header) != _HEADER_BYTES:
+        raise ValueError(f"header.bin has {len(header)} bytes")
+    _, _, _, elements, element_bytes, _ = _HEADER.unpack_from(header)
+    links = _link_bytes((index / "link_lists.bin").read_bytes(), elements)
+    expected = {
+        "data_level0.bin": elements * element_bytes,
+        "length.bin": elements * 4,
+        "link_lists.bin": links,
+    }
+    for name, size in expected.items():
+        found = (index / name).stat().st_size
+        if found != size:
+            raise ValueError(f"{name} has {found} bytes instead of {size}")
+    written = {path.name: path.stat().st_mtime_ns for path in index.iterdir()}
+    return written["index_metadata.pickle"] < max(written.values())
+
+
+def _link_bytes(lists: bytes, elements: int) -> int:
+    """How long the link lists are, each with its own length before it."""
+    position = 0
+    for _ in range(elements):
+        if position + 4 > len(lists):
+            raise ValueError("link_lists.bin ends too early")
+        position += 4 + int.from_bytes(lists[position : position + 4], "little")
+    return position
+
+
+@contextmanager
+def _database(folder: str) -> Iterator[sqlite3.Connection]:
+    """Chroma's database, to read; in this process there is no Chroma client on it."""
+    address = Path(folder, "chroma.sqlite3").resolve().as_uri() + "?mode=ro"
+    with closing(sqlite3.connect(address, uri=True, timeout=FILES_SECONDS)) as db:
+        yield db
 
 
 if __name__ == "__main__":
@@ -99,4 +176,5 @@ if __name__ == "__main__":
     if mode == "check":
         check(*arguments)
     else:
-        sys.stdout.write(json.dumps(owners(*arguments)))
+        answer = files(*arguments) if mode == "files" else owners(*arguments)
+        sys.stdout.write(json.dumps(answer))

@@ -13,13 +13,14 @@ from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
+from reposync.collection import PAGE_ROWS, Collection
 from reposync.errors import IndexDamaged
 from reposync.freshness import State
 from reposync.lock import ChromaLock
 from reposync.manifest import Manifest, RepositoryKey, RepositoryRecord
-from reposync.probe import check_in_child, owners_in_child
+from reposync.probe import check_in_child, files_in_child, owners_in_child
 from reposync.rows import embedded_text, row_digest, text_key
-from reposync.store import PAGE_ROWS, Collection, Store
+from reposync.store import Store
 
 if TYPE_CHECKING:
     import numpy as np
@@ -55,7 +56,8 @@ def open_and_compare(
         store.open()
         collection = store.find(key.collection)
         if collection is not None:
-            found = _look_at(store, collection, key.name, state, record.checked)
+            names = manifest.names_in(key)
+            found = _look_at(store, collection, key, names, state, record.checked)
     manifest.describe(record.id, checked=state.generation)
     noted = manifest.all_rows(record.id)
     if collection is None:
@@ -78,22 +80,35 @@ def open_and_compare(
 
 
 def _look_at(
-    store: Store, collection: Collection, name: str, state: State, checked: int
+    store: Store,
+    collection: Collection,
+    key: RepositoryKey,
+    names: set[str],
+    state: State,
+    checked: int,
 ) -> set[str]:
     """The ids of a repository's rows, once the vector index was found to be sound.
 
-    All of it is read if something happened since `checked` that may have damaged it, else a sample.
+    All of it is read if something happened since the generation `checked` that may have damaged it,
+    else a sample.
     """
     doubtful = state.doubtful_at > checked
-    if doubtful:
-        check_in_child(store, collection)  # first: listing ids makes Chroma load the index, too
-    ids = sorted(collection.ids(name))
-    if not doubtful:
-        if state.foreign_at > checked:
-            collection.check_index()
-        else:
-            collection.check_vectors(ids[:: len(ids) // SAMPLE_ROWS + 1])
+    if doubtful:  # first of all: even listing ids makes Chroma load the index
+        _look_at_files(store, collection, names, died=state.died_at > checked)
+        check_in_child(store, collection)
+    ids = sorted(collection.ids(key.name))
+    if state.foreign_at > checked and not doubtful:
+        collection.check_index()
+    else:
+        collection.check_vectors(ids[:: len(ids) // SAMPLE_ROWS + 1])
     return set(ids)
+
+
+def _look_at_files(store: Store, collection: Collection, names: set[str], *, died: bool) -> None:
+    cut_off = files_in_child(store, collection)
+    # Sizes that fit prove little after a death in mid-flush, and making it anew computes nothing.
+    if died and cut_off and _is_ours_alone(store, collection, names):
+        raise IndexDamaged(f"Whoever wrote the index of {collection.name!r} died in the middle.")
 
 
 def _import(

@@ -25,10 +25,11 @@ from reposync.manifest import (
     open_manifest,
     read_manifest,
 )
+from reposync.naming import check_collection_name, collection_name
 from reposync.rows import ROW_FORMAT
 from reposync.scan.ignore import above_root
 from reposync.scan.paths import escape_path, unescape_path
-from reposync.store import Store, check_collection_name, collection_name
+from reposync.store import Store
 
 if TYPE_CHECKING:
     from chromadb.config import System

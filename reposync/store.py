@@ -9,40 +9,25 @@ from __future__ import annotations
 
 import hashlib
 import inspect
-import ipaddress
 import os
 import re
 import sys
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, cast
 
 from reposync import retry
-from reposync.errors import (
-    ConfigError,
-    EmbeddingMismatch,
-    IndexDamaged,
-    StoreError,
-    StoreUnavailable,
-    SyncError,
-)
+from reposync.collection import REBUILD, Collection, persisted_name
+from reposync.errors import ConfigError, IndexDamaged, StoreError, StoreUnavailable, SyncError
 
 if TYPE_CHECKING:
-    import numpy as np
     from chromadb.api import ClientAPI
     from chromadb.api.client import Client
     from chromadb.api.models.Collection import Collection as ChromaCollection
     from chromadb.config import System
-    from numpy.typing import NDArray
-
-    from reposync.rows import Row
 
 T = TypeVar("T")
-
-PAGE_ROWS = 1000  # `get` with metadata fails above 32 766 rows
-
-_NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9._-]{1,510}[a-zA-Z0-9]")  # Chroma's rule
 
 # Chroma's table of systems is not guarded against two threads that open the same folder.
 _opening = threading.Lock()
@@ -55,35 +40,6 @@ def default_folder() -> Path:
     from platformdirs import user_data_path
 
     return user_data_path("reposync") / "chroma"
-
-
-def collection_name(repository: str) -> str:
-    """A collection name for a repository: the same where Chroma allows it, else without collisions.
-
-    A name that has to be changed gets eight hex digits of its hash, so that "a b" and "a/b" differ.
-    """
-    if _is_collection_name(repository):
-        return repository
-    digest = hashlib.sha256(repository.encode()).hexdigest()[:8]
-    slug = re.sub(r"[^a-zA-Z0-9._-]+", "-", repository).strip("._-")[:100].strip("._-")
-    return f"{slug}-{digest}" if slug else f"repository-{digest}"
-
-
-def check_collection_name(name: str) -> None:
-    """Raise `ConfigError` unless Chroma takes `name` for a collection."""
-    if not isinstance(name, str) or not _is_collection_name(name):
-        raise ConfigError(
-            f"collection={name!r} is no name for a Chroma collection: use 3 to 512 of"
-            " [a-zA-Z0-9._-], with a letter or digit at both ends, and no IP address."
-        )
-
-
-def _is_collection_name(name: str) -> bool:
-    try:
-        ipaddress.IPv4Address(name)
-    except ValueError:
-        return _NAME.fullmatch(name) is not None
-    return False
 
 
 class Store:
@@ -266,189 +222,6 @@ class Store:
         self.retries += 1
 
 
-class Collection:
-    """One collection, by rows of one repository; every call may raise a `StoreError`."""
-
-    def __init__(self, store: Store, chroma: ChromaCollection) -> None:
-        self._store = store
-        self._chroma = chroma
-        self.name = chroma.name
-        self.id = str(chroma.id)
-
-    def require(self, dimension: int | None, function: object = None) -> None:
-        """Raise `EmbeddingMismatch` if vectors of this dimension or function do not belong here.
-
-        Args:
-            dimension: of the vectors; None if it is not known yet.
-            function: the embedding function; None for Chroma's default.
-        """
-        function_name = persisted_name(function)
-        model = self._chroma._model  # noqa: SLF001 - Chroma has no public name for it
-        persisted = (model.configuration_json.get("embedding_function") or {}).get("name")
-        if model.dimension and dimension and model.dimension != dimension:
-            raise EmbeddingMismatch(
-                f"Collection {self.name!r} holds vectors of dimension {model.dimension}, but the"
-                f" embedding function gives {dimension}. Pass the function it was made with, or"
-                " another collection=, or delete the collection first."
-            )
-        same_default = {"default", "onnx_mini_lm_l6_v2"}
-        if persisted and function_name and persisted != function_name:
-            if {persisted, function_name} <= same_default:
-                return
-            raise EmbeddingMismatch(
-                f"Collection {self.name!r} was made with the embedding function {persisted!r}, but"
-                f" this one is {function_name!r}. Pass the function it was made with, or another"
-                " collection=, or delete the collection first."
-            )
-
-    def ids(self, repository: str) -> list[str]:
-        """The ids of all rows of one repository."""
-
-        def get() -> list[str]:
-            found = self._chroma.get(where={"repository": repository}, include=[])
-            return list(found["ids"])
-
-        return self._store.call(get, f"listing the rows of {self.name!r}")
-
-    def paths(self, ids: Sequence[str]) -> set[str]:
-        """The paths of rows; `ids` may be of any number."""
-        found: set[str] = set()
-        for start in range(0, len(ids), PAGE_ROWS):
-            part = list(ids[start : start + PAGE_ROWS])
-
-            def get(part: list[str] = part) -> list[Any]:
-                return list(self._chroma.get(ids=part, include=["metadatas"])["metadatas"] or ())
-
-            metadatas = self._store.call(get, f"reading {len(part)} rows of {self.name!r}")
-            found.update(str(metadata.get("path", "")) for metadata in metadatas)
-        return found
-
-    def repositories(self) -> set[str | None]:
-        """Whose rows are in the collection: every value of "repository"; None for rows without."""
-        return {
-            (metadata or {}).get("repository")
-            for page in self._pages(["metadatas"])
-            for metadata in page["metadatas"]
-        }
-
-    def rows(
-        self, ids: Sequence[str]
-    ) -> Iterator[tuple[str, str, dict[str, Any], NDArray[np.float32]]]:
-        """Up to `PAGE_ROWS` rows with all that is in them: (id, document, metadata, vector)."""
-        import numpy as np
-
-        def get() -> dict[str, Any]:
-            found = self._chroma.get(
-                ids=list(ids), include=["documents", "metadatas", "embeddings"]
-            )
-            return cast("dict[str, Any]", found)
-
-        page = self._store.call(get, f"reading {len(ids)} rows of {self.name!r}")
-        vectors = np.asarray(page["embeddings"], dtype=np.float32)
-        yield from zip(page["ids"], page["documents"], page["metadatas"], vectors, strict=True)
-
-    def check_index(self) -> None:
-        """Read every vector, and query one; raise `IndexDamaged` if that cannot be done.
-
-        ``count()`` and ``get()`` without vectors look fine on an index that lost its vectors.
-        """
-        for page in self._pages([]):
-            self.check_vectors(page["ids"])
-
-    def check_vectors(self, ids: Sequence[str]) -> None:
-        """Read the vectors of up to `PAGE_ROWS` rows; raise `IndexDamaged` if that fails."""
-        import numpy as np
-
-        if not ids:
-            return
-
-        def get() -> dict[str, Any]:
-            return cast("dict[str, Any]", self._chroma.get(list(ids), include=["embeddings"]))
-
-        def query() -> object:
-            return self._chroma.query(query_embeddings=vectors[:1], n_results=1, include=[])
-
-        try:
-            page = self._store.call(get, f"reading the vectors of {self.name!r}")
-            vectors = np.asarray(page["embeddings"], dtype=np.float32)
-            sound = len(vectors) == len(page["ids"]) and np.isfinite(vectors).all()
-            self._store.call(query, f"querying {self.name!r}")
-        except (IndexDamaged, StoreUnavailable):
-            raise
-        except (StoreError, ValueError) as error:
-            # The rows are there, so whatever keeps their vectors from us is damage.
-            raise IndexDamaged(f"{error} {_REBUILD}") from error
-        if not sound:
-            raise IndexDamaged(
-                f"Collection {self.name!r} has rows without a usable vector. {_REBUILD}"
-            )
-
-    def nearest(
-        self, repository: str, vector: NDArray[np.float32], count: int
-    ) -> list[tuple[str, dict[str, Any], float]]:
-        """The rows of one repository nearest to `vector`: (document, metadata, distance)."""
-
-        def query() -> dict[str, Any]:
-            found = self._chroma.query(
-                query_embeddings=cast("Any", [vector]),
-                n_results=count,
-                where={"repository": repository},
-                include=["documents", "metadatas", "distances"],
-            )
-            return cast("dict[str, Any]", found)
-
-        found = self._store.call(query, f"querying {self.name!r}")
-        columns = (found["documents"][0], found["metadatas"][0], found["distances"][0])
-        return list(zip(*columns, strict=True))
-
-    def upsert(self, rows: Sequence[Row], vectors: NDArray[np.float32]) -> None:
-        """Write rows with their vectors, shape (rows, dimension); existing ids are replaced."""
-
-        def write() -> None:
-            self._chroma.upsert(
-                ids=[row.id for row in rows],
-                embeddings=vectors,
-                documents=[row.document for row in rows],
-                metadatas=[dict(row.metadata) for row in rows],
-            )
-
-        self._store.call(write, f"writing {len(rows)} rows to {self.name!r}")
-
-    def update_metadata(self, rows: Sequence[Row]) -> None:
-        """Replace the metadata of rows whose text and vector stay as they are."""
-
-        def write() -> None:
-            self._chroma.update(
-                ids=[row.id for row in rows], metadatas=[dict(row.metadata) for row in rows]
-            )
-
-        self._store.call(write, f"updating {len(rows)} rows of {self.name!r}")
-
-    def delete(self, ids: Sequence[str]) -> None:
-        """Delete rows; ids that are not there do not matter."""
-        self._store.call(
-            lambda: self._chroma.delete(ids=list(ids)),
-            f"deleting {len(ids)} rows of {self.name!r}",
-        )
-
-    def _pages(self, include: list[str]) -> Iterator[dict[str, Any]]:
-        offset = 0
-        while True:
-
-            def get(offset: int = offset) -> dict[str, Any]:
-                found = self._chroma.get(
-                    include=cast("Any", include), limit=PAGE_ROWS, offset=offset
-                )
-                return cast("dict[str, Any]", found)
-
-            page = self._store.call(get, f"reading the rows of {self.name!r}")
-            if page["ids"]:
-                yield page
-            if len(page["ids"]) < PAGE_ROWS:
-                return
-            offset += PAGE_ROWS
-
-
 def live_systems(folder: Path) -> list[System]:
     """The Chroma systems of this process that are open on `folder`, however they spell it."""
     if "chromadb" not in sys.modules:
@@ -501,28 +274,11 @@ def _system_folder(system: System) -> Path:
     return Path(system.settings.persist_directory).resolve()
 
 
-def persisted_name(function: object | None) -> str | None:
-    """The name that Chroma writes down for an embedding function; None if it cannot."""
-    if function is None:
-        return "default"
-    try:
-        function.get_config()  # type: ignore[attr-defined]
-        return str(function.name())  # type: ignore[attr-defined]
-    except (AttributeError, NotImplementedError):
-        return None
-
-
-_REBUILD = (
-    "Sync again: a collection that holds nothing but what reposync wrote is rebuilt, computing"
-    " nothing."
-)
-
-
 def _ours(error: Exception, doing: str, default: type[StoreError]) -> StoreError:
     """`error` of Chroma as one of ours, with what to do next."""
     cause = f"{doing}: {type(error).__name__}: {error}"
     if retry.is_damage(error):
-        return IndexDamaged(f"Chroma's vector index cannot be read ({cause}). {_REBUILD}")
+        return IndexDamaged(f"Chroma's vector index cannot be read ({cause}). {REBUILD}")
     if retry.is_transient(error):
         return StoreUnavailable(
             f"The store did not answer ({cause}). Is it running and reachable? Then sync again:"

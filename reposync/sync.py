@@ -13,25 +13,22 @@ import os
 import threading
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, closing
-from typing import Literal
 
-from reposync.batch import Batch, FileWork, batches
+from reposync.batch import FileWork, batches
 from reposync.commit import Committer
 from reposync.config import SyncConfig
-from reposync.errors import DeletionRefused, IndexDamaged, SyncError
-from reposync.freshness import FolderState, make_token
+from reposync.errors import DeletionRefused, IndexDamaged
 from reposync.lock import repository_lock, state_folder
 from reposync.manifest import Manifest, ManifestDamaged, RepositoryRecord, set_aside
 from reposync.plan import deletions, is_indexed, look_again, plan, too_many
 from reposync.progress import Report, reporter
-from reposync.reconcile import make_anew, open_and_compare
 from reposync.records import Action, Known
 from reposync.request import Request, check_owner, make_request, open_state
-from reposync.result import ModelInfo, SourceInfo, SyncResult
-from reposync.scan import git_source
-from reposync.store import Collection
+from reposync.result import SyncResult
+from reposync.run_record import RunRecord
 from reposync.survey import Survey
 from reposync.tally import Tally
+from reposync.target import StoreChanged, Target
 from reposync.work import Workshop
 
 logger = logging.getLogger(__name__)
@@ -107,10 +104,6 @@ def _alone(request: Request) -> AbstractContextManager[object]:
     return repository_lock(folder, request.lock_key, request.config.lock_timeout)
 
 
-class _StoreChanged(Exception):
-    """Somebody else wrote to the store after this run had decided not to look into it."""
-
-
 class _Run:
     """One sync of one repository, told in the order in which it happens."""
 
@@ -124,58 +117,62 @@ class _Run:
         self.request = request
         self.manifest = manifest
         self.cancel = cancel or threading.Event()
+        self.cancelled = False
         self.report = report
         self.tally = Tally()
-        self.collection: Collection | None = None
-        self.source: SourceInfo | None = None
-        self.started = False
 
     def run(self, *, full: bool, allow_deletions: bool) -> SyncResult:
         """Sync, and record how it ended whatever happens."""
-        self.record = self._introduce()
-        self.redo = self._reason_to_redo(full=full)
-        self.tally.resumed = self.manifest.was_cut_off(self.record.id)
+        record = self._introduce()
+        self.redo = self._reason_to_redo(record, full=full)
+        self.log = RunRecord(self.request, self.manifest, record, self.tally)
         try:
-            self.source = self._source()
+            with self.tally.stage("scan"):
+                self.log.note_source()
             self._bring_in_step(allow_deletions=allow_deletions)
+            result = self.log.end(cancelled=self.cancelled)
         except BaseException as error:
-            self._end_badly(error)
+            self.log.end_badly(error)
             raise
-        return self._end_well()
+        self.report(self.tally.progress())
+        return result
 
     def _bring_in_step(self, *, allow_deletions: bool) -> None:
         """Start over when the store turns out to have changed meanwhile, or to be damaged."""
-        looked = False
-        for again in range(MAX_STARTS):
+        must_look = False
+        for starts in range(1, MAX_STARTS + 1):
+            target = Target(self.request, self.manifest, self._introduce())
             try:
-                self._attempt(must_look=looked, allow_deletions=allow_deletions)
-            except _StoreChanged:
+                self._attempt(target, must_look=must_look, allow_deletions=allow_deletions)
+            except StoreChanged:
                 pass  # cannot happen again once the store was looked into
             except IndexDamaged as damage:
-                if again + 1 == MAX_STARTS or self.request.store.kind == "memory":
+                if starts == MAX_STARTS or self.request.store.kind == "memory":
                     raise
-                self._make_anew(damage)
+                with self.tally.stage("commit"):
+                    target.make_anew(damage)
             else:
                 return
-            looked = True
-            self._forget_attempt()
+            must_look = True
+            self.tally.start_over()
 
-    def _attempt(self, *, must_look: bool, allow_deletions: bool) -> None:
+    def _attempt(self, target: Target, *, must_look: bool, allow_deletions: bool) -> None:
         with self.tally.stage("scan"):
             survey = Survey(self.request, self._known())
         self.tally.files_total = len(survey.listed)
-        if must_look or not self._token_holds():
+        if must_look or not target.as_left:
             with self.tally.stage("commit"):
-                self._look_into_store()
+                target.look()
             survey = survey.with_known(self._known())
         elif survey.nothing_to_do:
             self.tally.leave_all(survey.known)
             return
-        self._guard(survey, allow_deletions=allow_deletions)
-        self._settle()
-        self._carry_out(survey)
+        if not allow_deletions:
+            self._guard(survey)
+        self._settle(target)
+        self._carry_out(survey, target)
 
-    # -- before ----------------------------------------------------------------------------------
+    # -- before anything is written --------------------------------------------------------------
 
     def _introduce(self) -> RepositoryRecord:
         """What is noted of the repository; a new one is noted now."""
@@ -185,76 +182,20 @@ class _Run:
         check_owner(self.request, record)
         return record
 
-    def _reason_to_redo(self, *, full: bool) -> str:
+    def _reason_to_redo(self, record: RepositoryRecord, *, full: bool) -> str:
         """Why all files must be read again; "" if they need not."""
         if full:
             return FULL
-        if self.record.model not in ("", self.request.model):
+        if record.model not in ("", self.request.model):
             return MODEL_CHANGED
-        return RECIPE_CHANGED if self.record.recipe not in ("", self.request.recipe) else ""
+        return RECIPE_CHANGED if record.recipe not in ("", self.request.recipe) else ""
 
     def _known(self) -> dict[str, Known]:
-        known = self.manifest.files(self.record.id)
+        known = self.manifest.files(self._introduce().id)
         return look_again(known, known, self.redo) if self.redo else known
 
-    def _settle(self) -> None:
-        """Record what the rows will be made with, once it is certain that the sync goes on.
-
-        Before that, a refused sync or a wrong embedding function would have all rows written anew.
-        """
-        request, record = self.request, self.record
-        if self.redo:
-            if self.redo == MODEL_CHANGED and request.embedder.identity.dimension is None:
-                self._check_dimension()
-            rewrite = self.redo != RECIPE_CHANGED
-            self.manifest.distrust(record.id, self.redo, rows=rewrite)
-            self.redo = ""
-        now = {"path": request.location, "model": request.model, "recipe": request.recipe}
-        if (record.path, record.model, record.recipe) != tuple(now.values()):
-            self.manifest.describe(record.id, **now)
-
-    def _check_dimension(self) -> None:
-        """All texts are about to be embedded, so it is worth one more to see if they will fit."""
-        found = self.request.store.find(self.request.key.collection) if self.collection else None
-        if found is not None:
-            dimension = self.request.embedder.embed(["reposync"]).shape[1]
-            found.require(int(dimension), self.request.embedder.function)
-
-    def _source(self) -> SourceInfo | None:
-        found = git_source(self.request.root, store_path=self.request.store.folder)
-        if found is None:
-            return None
-        return SourceInfo(commit=found.commit, branch=found.branch, dirty=found.dirty)
-
-    def _token_holds(self) -> bool:
-        """True if nobody wrote to the store since this repository's last sync."""
-        folder = self.request.store.folder
-        return bool(self.record.token) and (
-            folder is not None and FolderState(folder).token() == self.record.token
-        )
-
-    def _look_into_store(self) -> None:
-        request = self.request
-        self.collection = open_and_compare(
-            request.store, request.lock, self.manifest, request.key, self.record, request.model
-        )
-        if self.collection is None:  # made even if no file follows: a host will open it
-            with request.lock.hold():
-                self.collection = request.store.create(
-                    request.key.collection, request.embedder.function
-                )
-        self._accept(self.collection)
-
-    def _accept(self, collection: Collection) -> None:
-        embedder = self.request.embedder
-        collection.require(embedder.identity.dimension, embedder.function)
-        if collection.id != self.record.collection_id:
-            self.manifest.describe(self.record.id, collection_id=collection.id)
-
-    def _guard(self, survey: Survey, *, allow_deletions: bool) -> None:
+    def _guard(self, survey: Survey) -> None:
         """Refuse to delete most of the index: an emptied folder is suspicious, no instruction."""
-        if allow_deletions:
-            return
         indexed = sum(map(is_indexed, survey.known.values()))
         fraction = self.request.config.max_delete_fraction
         if not too_many(survey.deletion_candidates, indexed, fraction):
@@ -270,34 +211,56 @@ class _Run:
                 f" {self.request.root}."
             )
 
+    def _settle(self, target: Target) -> None:
+        """Record what the rows will be made with, once it is certain that the sync goes on.
+
+        Any earlier, a refused sync or a wrong embedding function would cost the next sync that all
+        rows are written anew.
+        """
+        request, record = self.request, self._introduce()
+        if self.redo == MODEL_CHANGED:
+            target.require_model()
+        if self.redo:
+            self.manifest.distrust(record.id, self.redo, rows=self.redo != RECIPE_CHANGED)
+            self.redo = ""
+        now = {"path": request.location, "model": request.model, "recipe": request.recipe}
+        if (record.path, record.model, record.recipe) != tuple(now.values()):
+            self.manifest.describe(record.id, **now)
+
     # -- the work --------------------------------------------------------------------------------
 
-    def _carry_out(self, survey: Survey) -> None:
-        request = self.request
+    def _carry_out(self, survey: Survey, target: Target) -> None:
+        record = self._introduce()
         committer = Committer(
-            self.manifest, self.record, request.lock, request.embedder, self.tally,
-            cache_vectors=request.config.cache_vectors,
-        )  # fmt: skip
-        for batch in batches(self._works(survey), request.config.batch_rows):
-            target = self._open_for(batch) if batch.operations else None
-            self._note_start()
-            committer.commit(batch, target)
-            self.report(self.tally.progress())
+            self.manifest,
+            record,
+            self.request.lock,
+            self.request.embedder,
+            self.tally,
+            cache_vectors=self.request.config.cache_vectors,
+        )
+        workshop = Workshop(self.request, self.manifest, record, survey.known, self.tally)
+        for batch in batches(self._works(survey, workshop), self.request.config.batch_rows):
             if self.cancel.is_set():
+                self.cancelled = True
                 return
+            with self.tally.stage("commit"):
+                collection = target.collection() if batch.operations else None
+            self.log.start()
+            committer.commit(batch, collection)
+            self.report(self.tally.progress())
 
-    def _works(self, survey: Survey) -> Iterator[FileWork]:
-        workshop = Workshop(self.request, self.manifest, self.record, survey.known, self.tally)
-        actions = self._timed_actions(survey)
-        for action in actions:
+    def _works(self, survey: Survey, workshop: Workshop) -> Iterator[FileWork]:
+        for action in self._actions(survey):
             if self.cancel.is_set():
+                self.cancelled = True
                 return
             with self.tally.stage("chunk"):
                 work = workshop.make(action)
             if work is not None:
                 yield work
 
-    def _timed_actions(self, survey: Survey) -> Iterator[Action]:
+    def _actions(self, survey: Survey) -> Iterator[Action]:
         """The plan, its time counted as "plan"; reading files within it counts as "scan"."""
         actions = plan(survey.listed, survey.seen(self.tally), survey.known)
         while True:
@@ -306,101 +269,3 @@ class _Run:
             if action is None:
                 return
             yield action
-
-    def _open_for(self, batch: Batch) -> Collection:
-        """The collection to write to, opened at the first batch that needs it."""
-        if self.collection is None:
-            with self.tally.stage("commit"):
-                self.collection = self._open_as_left()
-        return self.collection
-
-    def _open_as_left(self) -> Collection:
-        """The collection, if it is as the last sync left it; raise `_StoreChanged` if not."""
-        request = self.request
-        with request.lock.hold(write=False) as hold:
-            if hold is not None and make_token(hold.state) != self.record.token:
-                raise _StoreChanged
-            request.store.open()
-            found = request.store.find(request.key.collection)
-        if found is None or found.id != self.record.collection_id:
-            raise _StoreChanged
-        self._accept(found)
-        return found
-
-    def _make_anew(self, damage: IndexDamaged) -> None:
-        request = self.request
-        with self.tally.stage("commit"):
-            make_anew(request.store, request.lock, self.manifest, request.key, damage)
-
-    def _forget_attempt(self) -> None:
-        self.collection = None
-        self.tally.start_over()
-        record = self.manifest.repository(self.request.key)
-        assert record is not None
-        self.record = record
-
-    # -- after -----------------------------------------------------------------------------------
-
-    def _note_start(self) -> None:
-        """From the first batch on, a run that does not end was cut off."""
-        if not self.started:
-            started_at = self.tally.started_at.isoformat()
-            self.manifest.start_run(self.record.id, self.tally.run_id, started_at)
-            self.started = True
-
-    def _end_well(self) -> SyncResult:
-        if self.tally.embedded:
-            self.manifest.evict(self.request.config.max_cache_bytes)
-        if self.cancel.is_set():
-            result = self._result("cancelled")
-        else:
-            result = self._result("partial" if self.tally.failures else "complete")
-        self._record_end(result, result.status)
-        self.report(self.tally.progress())
-        return result
-
-    def _end_badly(self, error: BaseException) -> None:
-        """Say how far it came; the error itself goes on to the caller."""
-        try:
-            result = self._result("partial")
-            if isinstance(error, SyncError):
-                error.result = result
-            how = "failed" if isinstance(error, Exception) else "interrupted"
-            self._record_end(result, how if self.started else "refused")
-        except SyncError as second:
-            logger.warning("the run's end could not be recorded: %s", second)
-
-    def _record_end(self, result: SyncResult, status: str) -> None:
-        lock = self.request.lock
-        token = self.record.token
-        if lock.stats.acquisitions:
-            # What others wrote between two of our holds was not looked at: look next time.
-            well = status in ("complete", "partial", "cancelled") and lock.undisturbed
-            token = lock.token if well else ""
-        self.manifest.end_run(
-            self.record.id,
-            self.tally.run_id,
-            self.tally.started_at.isoformat(),
-            status,
-            result.model_dump_json(exclude={"skipped"}),
-            token,
-        )
-
-    def _result(self, status: Literal["complete", "partial", "cancelled"]) -> SyncResult:
-        request = self.request
-        identity = request.embedder.identity
-        return self.tally.result(
-            status,
-            repository=request.key.name,
-            path=request.location,
-            collection=request.key.collection,
-            total_chunks=self.manifest.count_rows(self.record.id),
-            model=ModelInfo(
-                name=identity.name,
-                dimension=identity.dimension,
-                fingerprint=identity.fingerprint,
-            ),
-            source=self.source,
-            lock=request.lock.stats,
-            retries=request.store.retries,
-        )

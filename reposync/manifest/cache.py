@@ -1,0 +1,67 @@
+"""Vectors that were computed once: (model, text hash) -> float32."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+from reposync.manifest.database import Database
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    Vector = NDArray[np.float32]
+
+
+class VectorCache(Database):
+    """The part of the manifest that saves embedding."""
+
+    def vectors(self, model: str, keys: Iterable[bytes]) -> dict[bytes, tuple[int, Vector]]:
+        """The vectors that are cached, by text hash: (number, float32 of shape (dimension,)).
+
+        Later vectors have higher numbers, see `newest_vector`.
+        """
+        import numpy as np
+
+        found = {}
+        query = "SELECT id, vector FROM vectors WHERE model = ? AND text_hash = ?"
+        for key in keys:
+            for number, vector in self._all(query, model, key):
+                found[key] = (number, np.frombuffer(vector, dtype=np.float32))
+        return found
+
+    def newest_vector(self) -> int:
+        """The number of the vector that was cached last."""
+        return int(self._all("SELECT coalesce(max(id), 0) FROM vectors")[0][0])
+
+    def keep_vectors(self, rows: Iterable[tuple[str, bytes, Vector]]) -> None:
+        """Cache vectors (model, text hash, vector) that were read back from a collection."""
+        with self.transaction() as db:
+            db.executemany(
+                "INSERT OR IGNORE INTO vectors (model, text_hash, vector) VALUES (?, ?, ?)",
+                ((model, key, vector.tobytes()) for model, key, vector in rows),
+            )
+
+    def evict(self, max_bytes: int) -> int:
+        """Drop the oldest vectors that no row uses until `max_bytes` hold the rest; how many."""
+        excess = self._cached_bytes() - max_bytes
+        if excess <= 0:
+            return 0
+        with self.transaction() as db:  # from here on nobody else begins to use a vector
+            doomed = []
+            orphans = db.execute(
+                "SELECT id, length(vector) FROM vectors WHERE (model, text_hash) NOT IN"
+                " (SELECT model, text_hash FROM chunks JOIN files ON files.id = chunks.file"
+                "  JOIN repositories ON repositories.id = files.repository) ORDER BY id"
+            )
+            for vector_id, size in orphans:
+                if excess <= 0:
+                    break
+                doomed.append((vector_id,))
+                excess -= size
+            db.executemany("DELETE FROM vectors WHERE id = ?", doomed)
+        return len(doomed)
+
+    def _cached_bytes(self) -> int:
+        return int(self._all("SELECT coalesce(sum(length(vector)), 0) FROM vectors")[0][0])

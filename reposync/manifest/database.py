@@ -1,0 +1,144 @@
+"""The connection: transactions, migrations, and SQLite's errors as ours."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from reposync.errors import ManifestError
+from reposync.manifest.schema import APPLICATION_ID, MIGRATIONS, SCHEMA_VERSION
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
+FILE_NAME = "reposync.sqlite3"
+BUSY_SECONDS = 60
+
+
+class ManifestDamaged(ManifestError):
+    """The file is not a manifest, or not any more; it is set aside and rebuilt."""
+
+
+class Database:
+    """One connection. Not for use by several threads at once."""
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self._db = connection
+
+    def is_empty(self) -> bool:
+        """True if the database was never set up."""
+        return not self._all("SELECT 1 FROM sqlite_master LIMIT 1")
+
+    def close(self) -> None:
+        """Close the connection; it is of no use afterwards."""
+        self._db.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    @contextmanager
+    def transaction(self) -> Iterator[sqlite3.Connection]:
+        """All or nothing, durable when it returns. Damage found here is a `ManifestError`."""
+        try:
+            self._db.execute("BEGIN IMMEDIATE")
+            try:
+                yield self._db
+            except BaseException:
+                if self._db.in_transaction:  # a full disk has rolled it back already
+                    self._db.execute("ROLLBACK")
+                raise
+            self._db.execute("COMMIT")
+        except sqlite3.Error as error:
+            raise _ours(error) from error
+
+    def _all(self, query: str, *arguments: object) -> list[Any]:
+        try:
+            return self._db.execute(query, arguments).fetchall()
+        except sqlite3.Error as error:
+            raise _ours(error) from error
+
+
+def connect(database: str, *, uri: bool = False) -> sqlite3.Connection:
+    """Open a database; unless it is named by a `uri`, set it up for writing.
+
+    Raises:
+        ManifestDamaged: it is damaged, or another program's.
+        ManifestError: it cannot be opened, or a newer reposync made it.
+    """
+    try:
+        connection = sqlite3.connect(
+            database, uri=uri, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False
+        )
+    except sqlite3.OperationalError as error:
+        raise ManifestError(
+            f"{database} cannot be opened ({error}). Is the store's folder there, and writable?"
+        ) from error
+    try:
+        version = _check(connection)
+        if not uri:
+            _set_up(connection, version)
+    except sqlite3.Error as error:
+        connection.close()
+        raise _ours(error) from error
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def _check(db: sqlite3.Connection) -> int:
+    """The version of the schema, 0 for an empty database."""
+    # Tables first: they are created in one transaction with the two numbers, so whoever sees them
+    # sees those, too, even if another process creates all of it right now.
+    (tables,) = db.execute("SELECT count(*) FROM sqlite_master").fetchone()
+    (application,) = db.execute("PRAGMA application_id").fetchone()
+    (version,) = db.execute("PRAGMA user_version").fetchone()
+    if tables and application != APPLICATION_ID:
+        raise ManifestDamaged(f"{FILE_NAME} was made by another program")
+    if version > SCHEMA_VERSION:
+        raise ManifestError(
+            f"{FILE_NAME} was made by a newer reposync (schema {version}, this one knows "
+            f"{SCHEMA_VERSION}). Upgrade reposync, or remove the file; it is rebuilt."
+        )
+    return int(version)
+
+
+def _set_up(db: sqlite3.Connection, version: int) -> None:
+    db.execute("PRAGMA journal_mode = WAL")
+    # FULL: in WAL mode, NORMAL would lose the last commits at a power failure, and with them the
+    # knowledge of what was in flight.
+    db.execute("PRAGMA synchronous = FULL")
+    db.execute("PRAGMA foreign_keys = ON")
+    if version < SCHEMA_VERSION:
+        _migrate(db)
+
+
+def _migrate(db: sqlite3.Connection) -> None:
+    db.execute("BEGIN IMMEDIATE")
+    try:
+        # Look again: another process may have done it while this one waited.
+        (version,) = db.execute("PRAGMA user_version").fetchone()
+        for migration in MIGRATIONS[version:]:
+            for statement in migration.split(";"):
+                db.execute(statement)
+        db.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+        db.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
+        db.execute("COMMIT")
+    except BaseException:
+        db.execute("ROLLBACK")
+        raise
+
+
+def _ours(error: sqlite3.Error) -> ManifestError:
+    # "database disk image is malformed" is a DatabaseError, a full disk an OperationalError.
+    if type(error) is sqlite3.DatabaseError:
+        return ManifestDamaged(f"{FILE_NAME} is damaged ({error}). Remove it and sync again.")
+    return ManifestError(
+        f"{FILE_NAME} cannot be used ({error}). Is the store's folder writable, is the disk full,"
+        " or does another program hold the file? Nothing is lost; sync again to go on."
+    )

@@ -1,0 +1,62 @@
+"""Opening the manifest: found, made, only read, or set aside because it is none."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+from reposync.errors import ManifestError
+from reposync.manifest.database import ManifestDamaged, connect
+from reposync.manifest.state import Manifest
+
+
+def open_manifest(path: Path) -> Manifest:
+    """Open or create the manifest at `path`; a damaged or foreign file is set aside and replaced.
+
+    Raises:
+        ManifestError: it cannot be opened, or a newer reposync made it.
+    """
+    try:
+        return Manifest(connect(str(path)))
+    except ManifestDamaged:
+        set_aside(path)
+        return Manifest(connect(str(path)))
+
+
+def read_manifest(path: Path) -> Manifest | None:
+    """The manifest at `path`, for reading only; None if there is none of use."""
+    if not path.exists():
+        return None
+    try:
+        try:
+            # Not "ro" where that can be helped: it leaves the log files behind when it is closed.
+            manifest = Manifest(connect(f"{path.as_uri()}?mode=rw", uri=True))
+        except ManifestDamaged:
+            raise
+        except ManifestError:
+            manifest = Manifest(connect(f"{path.as_uri()}?mode=ro", uri=True))
+    except ManifestDamaged:
+        return None
+    if manifest.is_empty():
+        manifest.close()
+        return None
+    return manifest
+
+
+def memory_manifest() -> Manifest:
+    """A manifest in this process's memory, for a store that is there, too."""
+    return Manifest(connect(":memory:"))
+
+
+def set_aside(path: Path) -> None:
+    """Rename a file that is no manifest, with what belongs to it, so that nothing is lost."""
+    stem = f"{path.name}.damaged-{time.strftime('%Y%m%dT%H%M%S')}"
+    aside = next(
+        name
+        for name in (stem, *(f"{stem}-{number}" for number in range(1, 1000)))
+        if not path.with_name(name).exists()
+    )
+    for suffix in ("", "-wal", "-shm"):
+        part = path.with_name(path.name + suffix)
+        if part.exists():
+            part.replace(path.with_name(aside + suffix))

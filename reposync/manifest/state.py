@@ -1,0 +1,293 @@
+"""Repositories, their files and rows, and the journal of what is in flight."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from reposync.batch import Batch
+from reposync.manifest.cache import VectorCache
+from reposync.manifest.runs import RunLog
+from reposync.manifest.schema import IN_FLIGHT, OUTDATED, STORED
+from reposync.records import FileStat, Known
+from reposync.rows import FileRecord, KnownRow
+
+if TYPE_CHECKING:
+    from reposync.manifest.cache import Vector
+
+UNFINISHED = "unfinished in an earlier run"
+
+
+@dataclass(frozen=True, slots=True)
+class RepositoryKey:
+    """What one repository is told apart by within a store."""
+
+    tenant: str
+    database: str
+    collection: str
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class RepositoryRecord:
+    """What is noted of one repository.
+
+    Attributes:
+        path: the folder that it was last synced from.
+        collection_id: Chroma's id of the collection that the rows are in.
+        model: fingerprint of the model that the rows were embedded with.
+        recipe: version of chunker and row format that the rows were made with.
+        token: the store's freshness token after the last sync that ended well, else "".
+        checked: the store's generation when the rows were last compared with the collection.
+    """
+
+    id: int
+    path: str
+    collection_id: str
+    model: str
+    recipe: str
+    token: str
+    checked: int
+
+
+class Manifest(VectorCache, RunLog):
+    """The state of all repositories of one store. Not for use by several threads at once."""
+
+    # -- repositories ----------------------------------------------------------------------------
+
+    def repository(self, key: RepositoryKey) -> RepositoryRecord | None:
+        """What is noted of one repository, or None."""
+        rows = self._all(
+            "SELECT id, path, collection_id, model, recipe, token, checked FROM repositories"
+            " WHERE tenant = ? AND database = ? AND collection = ? AND name = ?",
+            key.tenant, key.database, key.collection, key.name,
+        )  # fmt: skip
+        return RepositoryRecord(*rows[0]) if rows else None
+
+    def repositories(self) -> list[tuple[RepositoryKey, RepositoryRecord]]:
+        """Every repository that is noted, by name."""
+        rows = self._all(
+            "SELECT tenant, database, collection, name,"
+            " id, path, collection_id, model, recipe, token, checked FROM repositories"
+            " ORDER BY name, id"
+        )
+        return [(RepositoryKey(*row[:4]), RepositoryRecord(*row[4:])) for row in rows]
+
+    def add_repository(self, key: RepositoryKey, path: str) -> RepositoryRecord:
+        """Note a repository; it has no files yet."""
+        with self.transaction() as db:
+            db.execute(
+                "INSERT INTO repositories (tenant, database, collection, name, path)"
+                " VALUES (?, ?, ?, ?, ?)",
+                (key.tenant, key.database, key.collection, key.name, path),
+            )
+        record = self.repository(key)
+        assert record is not None
+        return record
+
+    def describe(self, repository: int, **fields: str | int) -> None:
+        """Set fields of a `RepositoryRecord`."""
+        with self.transaction() as db:
+            for name, value in fields.items():
+                assert name in RepositoryRecord.__slots__
+                db.execute(
+                    f"UPDATE repositories SET {name} = ? WHERE id = ?",  # noqa: S608
+                    (value, repository),
+                )
+
+    def names_in(self, key: RepositoryKey) -> set[str]:
+        """The repositories that share `key`'s collection, as far as is known here."""
+        rows = self._all(
+            "SELECT name FROM repositories WHERE tenant = ? AND database = ? AND collection = ?",
+            key.tenant, key.database, key.collection,
+        )  # fmt: skip
+        return {name for (name,) in rows}
+
+    def lose_collection(self, key: RepositoryKey, reason: str) -> None:
+        """Note that `key`'s collection is empty now: all of its repositories write theirs again."""
+        with self.transaction() as db:
+            ids = db.execute(
+                "SELECT id FROM repositories WHERE tenant = ? AND database = ? AND collection = ?",
+                (key.tenant, key.database, key.collection),
+            ).fetchall()
+            for (repository,) in ids:
+                db.execute("UPDATE repositories SET token = '' WHERE id = ?", (repository,))
+                # Not deleted: while the rows are noted, their vectors are not evicted.
+                db.execute(
+                    "UPDATE chunks SET stored = ?"
+                    " WHERE file IN (SELECT id FROM files WHERE repository = ?)",
+                    (IN_FLIGHT, repository),
+                )
+                db.execute(
+                    "UPDATE files SET redo = ? WHERE repository = ? AND skip IS NULL",
+                    (reason, repository),
+                )
+
+    # -- files and rows --------------------------------------------------------------------------
+
+    def files(self, repository: int) -> dict[str, Known]:
+        """Every file that is noted, by path."""
+        rows = self._all(
+            "SELECT path, size, mtime_ns, ctime_ns, inode, content_hash, skip, redo, chunks"
+            " FROM files WHERE repository = ?",
+            repository,
+        )
+        return {
+            path: Known(path, None if size is None else FileStat(size, mtime, ctime, inode), *rest)
+            for path, size, mtime, ctime, inode, *rest in rows
+        }
+
+    def rows(self, repository: int, path: str) -> dict[str, KnownRow]:
+        """The rows of one file by id, those in flight included."""
+        rows = self._all(
+            "SELECT c.id, digest, stored FROM chunks c JOIN files f ON f.id = c.file"
+            " WHERE repository = ? AND path = ?",
+            repository,
+            path,
+        )
+        return {row_id: KnownRow(digest, stored == STORED) for row_id, digest, stored in rows}
+
+    def all_rows(self, repository: int) -> dict[str, tuple[str, bool]]:
+        """Every row that is noted, by id: its path, and whether the collection should hold it."""
+        rows = self._all(
+            "SELECT c.id, path, stored FROM chunks c JOIN files f ON f.id = c.file"
+            " WHERE repository = ?",
+            repository,
+        )
+        return {row_id: (path, bool(stored)) for row_id, path, stored in rows}
+
+    def count_rows(self, repository: int) -> int:
+        """How many rows the collection holds of this repository, as far as is known."""
+        rows = self._all(
+            "SELECT count(*) FROM chunks c JOIN files f ON f.id = c.file"
+            " WHERE repository = ? AND stored != 0",
+            repository,
+        )
+        return int(rows[0][0])
+
+    def distrust(self, repository: int, reason: str, *, rows: bool) -> None:
+        """Have every indexed file read again; with `rows`, all of its rows written again, too."""
+        with self.transaction() as db:
+            db.execute(
+                "UPDATE files SET redo = ? WHERE repository = ? AND (skip IS NULL OR redo NOTNULL)",
+                (reason, repository),
+            )
+            if rows:
+                db.execute(
+                    "UPDATE chunks SET stored = ? WHERE stored = ?"
+                    " AND file IN (SELECT id FROM files WHERE repository = ?)",
+                    (OUTDATED, STORED, repository),
+                )
+
+    def lose_rows(self, repository: int, lost: Mapping[str, Sequence[str]], reason: str) -> None:
+        """Note that rows, by path, are not in the collection although they should be."""
+        with self.transaction() as db:
+            for path, ids in lost.items():
+                file = self._redo(db, repository, path, reason)
+                db.executemany(
+                    "UPDATE chunks SET stored = ? WHERE file = ? AND id = ?",
+                    ((IN_FLIGHT, file, row_id) for row_id in ids),
+                )
+
+    def import_rows(
+        self, repository: int, rows: Iterable[tuple[str, str, bytes, bytes, bool]], reason: str
+    ) -> None:
+        """Note rows (path, id, text hash, digest, usable) that were found in the collection."""
+        by_path = defaultdict(list)
+        for path, *row in rows:
+            by_path[path].append(row)
+        with self.transaction() as db:
+            for path, found in by_path.items():
+                file = self._redo(db, repository, path, reason)
+                db.executemany(
+                    "INSERT OR REPLACE INTO chunks (file, id, text_hash, digest, stored)"
+                    " VALUES (?, ?, ?, ?, ?)",
+                    (
+                        (file, row_id, text_hash, digest, STORED if usable else OUTDATED)
+                        for row_id, text_hash, digest, usable in found
+                    ),
+                )
+
+    # -- the journal -----------------------------------------------------------------------------
+
+    def begin(
+        self, repository: int, model: str, batch: Batch, vectors: Mapping[bytes, Vector]
+    ) -> None:
+        """Before the store is asked: keep the vectors and note which rows will be in flight.
+
+        `vectors` are all those of the batch, since cached ones may have been evicted meanwhile.
+        """
+        with self.transaction() as db:
+            db.executemany(
+                "INSERT OR IGNORE INTO vectors (model, text_hash, vector) VALUES (?, ?, ?)",
+                ((model, key, vector.tobytes()) for key, vector in vectors.items()),
+            )
+            files = {path: self._redo(db, repository, path, UNFINISHED) for path in batch.paths}
+            db.executemany(
+                "INSERT OR REPLACE INTO chunks (file, id, text_hash, digest, stored)"
+                " VALUES (?, ?, ?, ?, ?)",
+                (
+                    (files[row.path], row.id, row.text_hash, row.digest, IN_FLIGHT)
+                    for _, row in (*batch.writes, *batch.moves)
+                ),
+            )
+            db.executemany(
+                "UPDATE chunks SET stored = ? WHERE file = ? AND id = ?",
+                ((IN_FLIGHT, files[path], row_id) for _, path, row_id in batch.deletes),
+            )
+
+    def finish(self, repository: int, batch: Batch) -> None:
+        """After the store has answered: nothing of `batch` is in flight any more."""
+        with self.transaction() as db:
+            files = {path: self._file(db, repository, path) for path in batch.paths}
+            db.executemany(
+                "UPDATE chunks SET stored = ? WHERE file = ? AND id = ?",
+                ((STORED, files[row.path], row.id) for _, row in (*batch.writes, *batch.moves)),
+            )
+            db.executemany(
+                "DELETE FROM chunks WHERE file = ? AND id = ?",
+                ((files[path], row_id) for _, path, row_id in batch.deletes),
+            )
+            for work in batch.finished:
+                for path in (work.path, work.old_path):
+                    if path is not None and (work.record is None or path != work.record.path):
+                        db.execute(
+                            "DELETE FROM files WHERE repository = ? AND path = ?",
+                            (repository, path),
+                        )
+                if work.record is not None:
+                    self._record(db, repository, work.record)
+
+    def _file(self, db: sqlite3.Connection, repository: int, path: str) -> int:
+        query = "SELECT id FROM files WHERE repository = ? AND path = ?"
+        row = db.execute(query, (repository, path)).fetchone()
+        assert row is not None, path
+        return int(row[0])
+
+    def _redo(self, db: sqlite3.Connection, repository: int, path: str, reason: str) -> int:
+        """The id of a file, noted as one that the manifest cannot vouch for."""
+        db.execute(
+            "INSERT INTO files (repository, path, redo) VALUES (?, ?, ?)"
+            " ON CONFLICT (repository, path) DO UPDATE SET redo = excluded.redo",
+            (repository, path, reason),
+        )
+        return self._file(db, repository, path)
+
+    def _record(self, db: sqlite3.Connection, repository: int, record: FileRecord) -> None:
+        stat = record.stat
+        numbers = (stat.size, stat.mtime_ns, stat.ctime_ns, stat.inode) if stat else (None,) * 4
+        db.execute(
+            "INSERT INTO files (repository, path, size, mtime_ns, ctime_ns, inode,"
+            " content_hash, skip, chunks, redo) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, NULL)"
+            " ON CONFLICT (repository, path) DO UPDATE SET size = excluded.size,"
+            " mtime_ns = excluded.mtime_ns, ctime_ns = excluded.ctime_ns, inode = excluded.inode,"
+            " content_hash = excluded.content_hash, skip = excluded.skip,"
+            " chunks = excluded.chunks, redo = NULL",
+            (
+                repository, record.path, *numbers,
+                record.content_hash, record.skip, record.chunks,
+            ),
+        )  # fmt: skip

@@ -1,0 +1,41 @@
+"""Names of collections, within Chroma's rules."""
+
+from __future__ import annotations
+
+import hashlib
+import ipaddress
+import re
+
+from reposync.errors import ConfigError
+
+_NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9._-]{1,510}[a-zA-Z0-9]")  # Chroma's rule
+
+
+def collection_name(repository: str) -> str:
+    """A collection name for a repository: the same where Chroma allows it, else without collisions.
+
+    A name that has to be changed gets eight hex digits of its hash, so that "a b" and "a/b" differ.
+    """
+    if _is_collection_name(repository):
+        return repository
+    digest = hashlib.sha256(repository.encode()).hexdigest()[:8]
+    slug = re.sub(r"[^a-zA-Z0-9._-]+|[.]{2,}", "-", repository).strip("._-")[:100].strip("._-")
+    return f"{slug}-{digest}" if slug else f"repository-{digest}"
+
+
+def check_collection_name(name: str) -> None:
+    """Raise `ConfigError` unless Chroma takes `name` for a collection."""
+    if not isinstance(name, str) or not _is_collection_name(name):
+        raise ConfigError(
+            f"collection={name!r} is no name for a Chroma collection: use 3 to 512 of"
+            " [a-zA-Z0-9._-], with a letter or digit at both ends, no two dots in a row,"
+            " and no IP address."
+        )
+
+
+def _is_collection_name(name: str) -> bool:
+    try:
+        ipaddress.IPv4Address(name)
+    except ValueError:
+        return _NAME.fullmatch(name) is not None and ".." not in name
+    return False
