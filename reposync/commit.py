@@ -6,6 +6,7 @@ This order is what makes a kill at any instant harmless, see docs/reference/on-d
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from reposync.batch import Batch
@@ -39,6 +40,7 @@ class Committer:
         tally: Tally,
         *,
         cache_vectors: bool,
+        before_writing: Callable[[], None],
     ) -> None:
         self._manifest = manifest
         self._record = record
@@ -46,6 +48,7 @@ class Committer:
         self._embedder = embedder
         self._tally = tally
         self._cache_vectors = cache_vectors
+        self._before_writing = before_writing
         self._failed: set[str] = set()
         self._newest_vector = manifest.newest_vector()
 
@@ -67,9 +70,13 @@ class Committer:
             if embedded.refused and self._cache_vectors:
                 self._keep(embedded)  # rows beside a refused text are not written, but paid for
         batch = batch.without(self._failed)
+        vectors = _stack(embedded, [row.text_hash for _, row in batch.writes])
+        if collection is not None and vectors is not None:
+            collection.require(int(vectors.shape[1]), self._embedder.function)
         with self._tally.stage("commit"), uninterrupted():
+            self._before_writing()
             if collection is not None and batch.operations:
-                self._write(batch, collection, embedded)
+                self._write(batch, collection, vectors)
             self._manifest.finish(self._record.id, batch)
         self._count(batch, embedded)
 
@@ -90,18 +97,15 @@ class Committer:
             (model, key, vector) for key, vector in embedded.computed.items()
         )
 
-    def _write(self, batch: Batch, collection: Collection, embedded: Embedded) -> None:
+    def _write(
+        self, batch: Batch, collection: Collection, vectors: NDArray[np.float32] | None
+    ) -> None:
         writes = [row for _, row in batch.writes]
-        vectors = _stack(embedded, [row.text_hash for row in writes])
-        if vectors is not None:
-            collection.require(int(vectors.shape[1]), self._embedder.function)
-        keep = {row.text_hash: embedded[row.text_hash] for row in writes}
-        self._manifest.begin(
-            self._record.id,
-            self._embedder.identity.fingerprint,
-            batch,
-            keep if self._cache_vectors else {},
-        )
+        keep = {}
+        if vectors is not None and self._cache_vectors:
+            keep = {row.text_hash: vector for row, vector in zip(writes, vectors, strict=True)}
+        model = self._embedder.identity.fingerprint
+        self._manifest.begin(self._record.id, model, batch, keep)
         self._leave_a_gap()
         with self._lock.hold():
             if vectors is not None:

@@ -134,16 +134,19 @@ def embedded_text(document: str, metadata: Mapping[str, object]) -> str:
     return Chunk(document, 0, 0, context=str(metadata.get("context") or "")).embedded_text
 
 
-def diff_rows(rows: Iterable[Row], known: Mapping[str, KnownRow]) -> RowChanges:
+def diff_rows(
+    rows: Iterable[Row], known: Mapping[str, KnownRow], *, rewrite: bool = False
+) -> RowChanges:
     """What separates a file's rows as they should be from those that the manifest knows.
 
-    A row that may or may not be stored is written, or deleted, again: both are idempotent.
+    A row that may or may not be stored is written, or deleted, again: both are idempotent. With
+    `rewrite` all rows are written, whatever is known of them.
     """
     writes, moves, wanted = [], [], set()
     for row in rows:
         wanted.add(row.id)
         old = known.get(row.id)
-        if old is None or not old.stored or old.digest[:8] != row.digest[:8]:
+        if rewrite or old is None or not old.stored or old.digest[:8] != row.digest[:8]:
             writes.append(row)
         elif old.digest != row.digest:
             moves.append(row)

@@ -169,8 +169,8 @@ class _Run:
             return
         if not allow_deletions:
             self._guard(survey)
-        self._settle(target)
         self._carry_out(survey, target)
+        self._settle()
 
     # -- before anything is written --------------------------------------------------------------
 
@@ -211,21 +211,24 @@ class _Run:
                 f" {self.request.root}."
             )
 
-    def _settle(self, target: Target) -> None:
-        """Record what the rows will be made with, once it is certain that the sync goes on.
+    def _settle(self) -> None:
+        """Record what the rows are made with, right before the first of them is written.
 
         Any earlier, a refused sync or a wrong embedding function would cost the next sync that all
         rows are written anew.
         """
         request, record = self.request, self._introduce()
-        if self.redo == MODEL_CHANGED:
-            target.require_model()
         if self.redo:
-            self.manifest.distrust(record.id, self.redo, rows=self.redo != RECIPE_CHANGED)
+            self.manifest.distrust(record.id, self.redo, rows=self._rewrites)
             self.redo = ""
         now = {"path": request.location, "model": request.model, "recipe": request.recipe}
         if (record.path, record.model, record.recipe) != tuple(now.values()):
             self.manifest.describe(record.id, **now)
+
+    @property
+    def _rewrites(self) -> bool:
+        """True if the rows themselves must be written again, not only looked at."""
+        return self.redo in (FULL, MODEL_CHANGED)
 
     # -- the work --------------------------------------------------------------------------------
 
@@ -238,8 +241,11 @@ class _Run:
             self.request.embedder,
             self.tally,
             cache_vectors=self.request.config.cache_vectors,
+            before_writing=self._settle,
         )
-        workshop = Workshop(self.request, self.manifest, record, survey.known, self.tally)
+        workshop = Workshop(
+            self.request, self.manifest, record, survey.known, self.tally, rewrite=self._rewrites
+        )
         for batch in batches(self._works(survey, workshop), self.request.config.batch_rows):
             if self.cancel.is_set():
                 self.cancelled = True

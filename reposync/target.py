@@ -56,14 +56,6 @@ class Target:
         assert self._collection is not None
         return self._collection
 
-    def require_model(self) -> None:
-        """Raise `EmbeddingMismatch` if vectors of another model than before do not belong there."""
-        embedder = self._request.embedder
-        dimension = embedder.identity.dimension
-        if dimension is None:  # all texts are about to be embedded; what is one more
-            dimension = int(embedder.embed(["reposync"]).shape[1])
-        self.collection().require(dimension, embedder.function)
-
     def make_anew(self, damage: IndexDamaged) -> None:
         """Drop a damaged collection, see `reposync.reconcile.make_anew`."""
         request = self._request

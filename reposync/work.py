@@ -25,12 +25,15 @@ class Workshop:
         record: RepositoryRecord,
         known: Mapping[str, Known],
         tally: Tally,
+        *,
+        rewrite: bool,
     ) -> None:
         self._request = request
         self._manifest = manifest
         self._repository = record.id
         self._known = known
         self._tally = tally
+        self._rewrite = rewrite
 
     def make(self, action: Action) -> FileWork | None:
         """The work for one action; None if there is nothing to write or record."""
@@ -89,7 +92,7 @@ class Workshop:
             self._tally.fail(Failure(seen.path, "chunk", name, str(error) or name))
             return None
         stored = self._manifest.rows(self._repository, seen.path) if known else {}
-        changes = diff_rows(rows, stored)
+        changes = diff_rows(rows, stored, rewrite=self._rewrite)
         old_stale: tuple[str, ...] = ()
         if action.old_path is not None:
             old_stale = tuple(self._manifest.rows(self._repository, action.old_path))

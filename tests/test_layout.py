@@ -14,7 +14,12 @@ ROOT = Path(reposync.__file__).parent
 MODULES = {path.relative_to(ROOT).as_posix(): path for path in sorted(ROOT.rglob("*.py"))}
 
 ONLY_IMPORTERS = {
-    "sqlite3": {"manifest.py", "probe.py"},
+    "sqlite3": {
+        "manifest/database.py",
+        "manifest/runs.py",
+        "manifest/state.py",
+        "probe.py",
+    },
     "filelock": {"lock.py"},
     "tenacity": {"retry.py"},
     "tokenizers": {"tokens.py"},
@@ -112,6 +117,7 @@ PURE_CALLS = {
     "len",
     "logging.getLogger",
     "re.compile",
+    "struct.Struct",
     "threading.Lock",
     "typer.Argument",
     "typer.Option",

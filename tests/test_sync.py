@@ -591,7 +591,6 @@ def test_default_collections_do_not_collide(desk: Desk) -> None:
     assert len(set(found.values())) == 1
 
 
-@pytest.mark.xfail(strict=True, reason="Chroma also refuses two periods in a row")
 def test_a_name_with_two_periods_in_a_row(desk: Desk) -> None:
     """A name that Chroma refuses for two periods gets a collection of another name."""
     with pytest.raises(ConfigError):
@@ -1157,10 +1156,6 @@ def test_the_collection_belongs_to_another_function(desk: Desk) -> None:
     assert desk.rows() == before
 
 
-@pytest.mark.xfail(
-    strict=True,
-    reason="while the token holds, the new model is recorded before the collection is asked",
-)
 def test_a_refused_function_costs_the_right_one_nothing(desk: Desk) -> None:
     """After a sync with the wrong function was refused, the right one finds nothing to do."""
     desk.settled()

@@ -64,7 +64,7 @@ class Database:
 
 
 def connect(database: str, *, uri: bool = False) -> sqlite3.Connection:
-    """Open a database; unless it is named by a `uri`, set it up for writing.
+    """Open a database: for reading only if it is named by a `uri`, else set up for writing.
 
     Raises:
         ManifestDamaged: it is damaged, or another program's.
@@ -80,7 +80,9 @@ def connect(database: str, *, uri: bool = False) -> sqlite3.Connection:
         ) from error
     try:
         version = _check(connection)
-        if not uri:
+        if uri:
+            connection.execute("PRAGMA query_only = ON")
+        else:
             _set_up(connection, version)
     except sqlite3.Error as error:
         connection.close()
