@@ -16,7 +16,7 @@ from reposync.records import Action, Known
 from reposync.request import Request, check_owner, make_request, read_state
 from reposync.result import PlannedAction, SyncPlan, count_files
 from reposync.survey import Survey
-from reposync.sync import MODEL_CHANGED, RECIPE_CHANGED
+from reposync.sync import FULL, MODEL_CHANGED, RECIPE_CHANGED
 
 _OUTCOMES = {
     "add": "added",
@@ -36,6 +36,7 @@ def plan_repository(
     collection: str | None = None,
     embedding_function: object = None,
     config: SyncConfig | None = None,
+    full: bool = False,
     allow_deletions: bool = False,
 ) -> SyncPlan:
     """Decide as `reposync.sync_repository` would, and write nothing (a dry run).
@@ -44,7 +45,7 @@ def plan_repository(
     because state was lost counts as updated, although it may turn out to need no write.
 
     Args:
-        path, name, store, collection, embedding_function, config, allow_deletions: as for
+        path, name, store, collection, embedding_function, config, full, allow_deletions: as for
             `reposync.sync_repository`.
 
     Raises:
@@ -55,6 +56,8 @@ def plan_repository(
     with closing(request.store), read_state(request) as manifest:
         record = manifest.repository(request.key) if manifest else None
         known = _known(request, manifest, record)
+        if full:
+            known = look_again(known, known, FULL)
         survey = Survey(request, known)
         actions = list(_without_texts(plan(survey.listed, survey.seen(), known)))
     return _report(request, actions, known, allow_deletions=allow_deletions)

@@ -34,7 +34,10 @@ def reporter(progress: bool | Report) -> Iterator[Report]:
 def _bar() -> Iterator[Report]:
     from tqdm.auto import tqdm
 
-    with tqdm(unit="file", dynamic_ncols=True) as bar:
+    class Bar(tqdm):  # type: ignore[type-arg]
+        monitor_interval = 0  # or tqdm starts a thread that outlives the call
+
+    with Bar(unit="file", dynamic_ncols=True) as bar:
 
         def show(now: SyncProgress) -> None:
             bar.total = now.files_total

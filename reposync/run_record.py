@@ -97,7 +97,8 @@ class RunRecord:
             total_chunks=self._manifest.count_rows(self._repository.id),
             model=ModelInfo(
                 name=identity.name,
-                dimension=identity.dimension,
+                dimension=request.embedder.dimension
+                or self._manifest.dimension(identity.fingerprint),
                 fingerprint=identity.fingerprint,
             ),
             source=self._source,

@@ -42,6 +42,11 @@ class Embedder:
         self._compute = compute
         self._dimension = identity.dimension or 0
 
+    @property
+    def dimension(self) -> int | None:
+        """How long the vectors are; None until one of an unknown model was seen."""
+        return self._dimension or None
+
     def embed(self, texts: Sequence[str]) -> NDArray[np.float32]:
         """The vectors of `texts`, in their order: float32 of shape (len(texts), dimension).
 

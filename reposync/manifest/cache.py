@@ -31,6 +31,11 @@ class VectorCache(Database):
                 found[key] = (number, np.frombuffer(vector, dtype=np.float32))
         return found
 
+    def dimension(self, model: str) -> int | None:
+        """How long the cached vectors of a model are; None if there are none."""
+        rows = self._all("SELECT length(vector) FROM vectors WHERE model = ? LIMIT 1", model)
+        return int(rows[0][0]) // 4 if rows else None
+
     def newest_vector(self) -> int:
         """The number of the vector that was cached last."""
         return int(self._all("SELECT coalesce(max(id), 0) FROM vectors")[0][0])
