@@ -368,7 +368,7 @@ class SyncMachine(RuleBasedStateMachine):
         renamed = {text: path for path, text in texts.items() if path not in self.in_step}
         for path, old in list(self.documents.items()):
             now = path if path in texts else renamed.get(self.in_step.get(path, ""))
-            if now is None or texts[now] == self.in_step.get(path) and now == path:
+            if now is None or (texts[now] == self.in_step.get(path) and now == path):
                 continue
             if not old <= documents(rows, path):
                 found = "".join(documents(rows, now))
