@@ -17,6 +17,7 @@ from reposync.interrupt import uninterrupted
 from reposync.lock import ChromaLock
 from reposync.manifest import Manifest, RepositoryRecord
 from reposync.records import Failure
+from reposync.store import Store
 from reposync.tally import Tally
 from reposync.vectors import Embedded, vectors_for
 
@@ -35,6 +36,7 @@ class Committer:
         self,
         manifest: Manifest,
         record: RepositoryRecord,
+        store: Store,
         lock: ChromaLock,
         embedder: Embedder,
         tally: Tally,
@@ -44,6 +46,7 @@ class Committer:
     ) -> None:
         self._manifest = manifest
         self._record = record
+        self._store = store
         self._lock = lock
         self._embedder = embedder
         self._tally = tally
@@ -64,6 +67,8 @@ class Committer:
             EmbeddingMismatch: its vectors do not belong in the collection.
             StoreError: the store refused; the journal says what was in flight.
         """
+        if batch.operations:
+            self._store.require_room()
         batch = batch.without(self._failed)
         with self._tally.stage("embed"):
             embedded = self._embed(batch)

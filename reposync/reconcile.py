@@ -160,6 +160,7 @@ def make_anew(
     Raises:
         IndexDamaged: the collection also holds rows that reposync did not write.
     """
+    store.require_room()  # what is dropped must be written again
     with lock.hold():
         store.open()
         collection = store.find(key.collection)

@@ -26,6 +26,14 @@ _DAMAGE_TEXT = re.compile(
     re.IGNORECASE,
 )
 
+# SQLite's and the system's words for a full or read-only disk, or one that fails: these come up
+# inside index errors, too, but say nothing against the index.
+_DISK_TEXT = re.compile(
+    r"\(code: (8|10|13|14|778)\)|disk is full|no space left|read-?only|too many open files"
+    r"|permission denied",
+    re.IGNORECASE,
+)
+
 
 def call(function: Callable[[], T], *, attempts: int, on_retry: Callable[[], None]) -> T:
     """Call `function`, again after a transient error: at most `attempts` times in all.
@@ -47,7 +55,7 @@ def call(function: Callable[[], T], *, attempts: int, on_retry: Callable[[], Non
 
 def is_transient(error: BaseException) -> bool:
     """True if the same call may succeed a little later."""
-    if is_damage(error):
+    if is_damage(error) or is_disk_trouble(error):
         return False
     names = {kind.__name__ for kind in type(error).__mro__}
     if names & _TRANSIENT_TYPES or status_of(error) in _TRANSIENT_STATUS:
@@ -57,7 +65,12 @@ def is_transient(error: BaseException) -> bool:
 
 def is_damage(error: BaseException) -> bool:
     """True if the vector index cannot be read; trying again does not help."""
-    return bool(_DAMAGE_TEXT.search(str(error)))
+    return bool(_DAMAGE_TEXT.search(str(error))) and not is_disk_trouble(error)
+
+
+def is_disk_trouble(error: BaseException) -> bool:
+    """True if the disk is full, read-only or failing; trying again does not help by itself."""
+    return bool(_DISK_TEXT.search(str(error)))
 
 
 def status_of(error: BaseException) -> int | None:

@@ -11,6 +11,7 @@ import hashlib
 import inspect
 import os
 import re
+import shutil
 import sys
 import threading
 from collections.abc import Callable
@@ -28,6 +29,9 @@ if TYPE_CHECKING:
     from chromadb.config import System
 
 T = TypeVar("T")
+
+# Some batches' worth, with Chroma's log and what an index grows by.
+MIN_FREE_BYTES = 32 * 1024**2
 
 # Chroma's table of systems is not guarded against two threads that open the same folder.
 _opening = threading.Lock()
@@ -167,6 +171,18 @@ class Store:
                 cast("Client", self._client).close()
             self._client, self._opened = None, False
 
+    def require_room(self) -> None:
+        """Raise `StoreUnavailable` if a folder's disk is nearly full.
+
+        Chroma 1.5 can hang for good, in native code, when the disk fills up while it writes.
+        """
+        if self.folder is not None and shutil.disk_usage(self.folder).free < MIN_FREE_BYTES:
+            raise StoreUnavailable(
+                f"The disk of {self.folder} has less than {MIN_FREE_BYTES >> 20} MiB left, and"
+                " Chroma hangs when it runs full. Make room and sync again: what was written is"
+                " kept."
+            )
+
     # -- collections -----------------------------------------------------------------------------
 
     def find(self, name: str) -> Collection | None:
@@ -279,6 +295,11 @@ def _ours(error: Exception, doing: str, default: type[StoreError]) -> StoreError
     cause = f"{doing}: {type(error).__name__}: {error}"
     if retry.is_damage(error):
         return IndexDamaged(f"Chroma's vector index cannot be read ({cause}). {REBUILD}")
+    if retry.is_disk_trouble(error):
+        return StoreUnavailable(
+            f"The store's disk refused ({cause}). Make room, or make the folder writable, and sync"
+            " again: what was written is kept."
+        )
     if retry.is_transient(error):
         return StoreUnavailable(
             f"The store did not answer ({cause}). Is it running and reachable? Then sync again:"

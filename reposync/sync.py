@@ -237,6 +237,7 @@ class _Run:
         committer = Committer(
             self.manifest,
             record,
+            self.request.store,
             self.request.lock,
             self.request.embedder,
             self.tally,

@@ -41,6 +41,7 @@ class Target:
             request.store, request.lock, self._manifest, request.key, self._record, request.model
         )
         if found is None:  # made even if no file follows: a host will open it
+            request.store.require_room()
             with request.lock.hold():
                 found = request.store.create(request.key.collection, request.embedder.function)
         self._accept(found)

@@ -35,8 +35,8 @@ from support import (
 )
 
 from reposync import DeletionRefused, StoreError, SyncError, SyncResult, plan_repository
+from reposync.collection import Collection
 from reposync.manifest import Manifest
-from reposync.store import Collection
 from reposync.vectors import _HARMLESS
 
 PATHS = [f"{name}.{kind}" for name in ("a", "b", "pkg/c") for kind in ("md", "py", "txt")]
@@ -51,6 +51,7 @@ PIECES = [
     "x = 1\n",
 ]
 TEXTS = st.lists(st.sampled_from(PIECES), min_size=1, max_size=8).map("".join)
+NUMBER = st.integers(0, 99)
 VOID = st.sampled_from([b"", b" \n\t\n", b"\0\1\2", b"\x89PNG\r\n\0"])
 STORE_CALLS = ["upsert", "update_metadata", "delete"]
 JOURNAL_CALLS = ["begin", "finish", "start_run", "end_run"]
@@ -153,50 +154,71 @@ class SyncMachine(RuleBasedStateMachine):
     def existing(self) -> list[str]:
         return sorted(path for path in PATHS if (self.desk.root / path).exists())
 
+    def pick(self, number: int) -> str:
+        """One of the files that are there."""
+        return self.existing()[number % len(self.existing())]
+
     @rule(path=st.sampled_from(PATHS), text=TEXTS)
     def write(self, path: str, text: str) -> None:
         self.desk.write(path, text)
 
-    @rule(pick=st.integers(0, 99), piece=st.sampled_from(PIECES), at_end=st.booleans())
+    @rule(number=NUMBER, piece=st.sampled_from(PIECES), at_end=st.booleans(), sync=st.booleans())
     @precondition(lambda self: self.existing())
-    def edit(self, pick: int, piece: str, at_end: bool) -> None:
-        path = self.existing()[pick % len(self.existing())]
+    def edit(self, number: int, piece: str, at_end: bool, sync: bool) -> None:
+        """Lines are added at an end of a file; what follows them moves."""
+        path = self.pick(number)
         old = (self.desk.root / path).read_bytes()
-        new = old + piece.encode() if at_end else piece.encode() + old
-        self.desk.write(path, new)
+        self.desk.write(path, old + piece.encode() if at_end else piece.encode() + old)
+        self.sync_if(sync)
 
-    @rule(pick=st.integers(0, 99), to=st.sampled_from(PATHS))
+    @rule(number=NUMBER, to=st.sampled_from(PATHS), sync=st.booleans())
     @precondition(lambda self: self.existing())
-    def rename(self, pick: int, to: str) -> None:
+    def rename(self, number: int, to: str, sync: bool) -> None:
         (self.desk.root / "pkg").mkdir(exist_ok=True)
-        path = self.existing()[pick % len(self.existing())]
-        (self.desk.root / path).replace(self.desk.root / to)
+        (self.desk.root / self.pick(number)).replace(self.desk.root / to)
+        self.sync_if(sync)
 
-    @rule(pick=st.integers(0, 99))
+    @rule(number=NUMBER, sync=st.booleans())
     @precondition(lambda self: self.existing())
-    def delete(self, pick: int) -> None:
-        (self.desk.root / self.existing()[pick % len(self.existing())]).unlink()
+    def delete(self, number: int, sync: bool) -> None:
+        (self.desk.root / self.pick(number)).unlink()
+        self.sync_if(sync)
 
-    @rule(one=st.integers(0, 99), other=st.integers(0, 99))
+    @rule(one=NUMBER, other=NUMBER, sync=st.booleans())
     @precondition(lambda self: len(self.existing()) > 1)
-    def swap(self, one: int, other: int) -> None:
-        paths = [self.desk.root / self.existing()[n % len(self.existing())] for n in (one, other)]
+    def swap(self, one: int, other: int, sync: bool) -> None:
+        paths = [self.desk.root / self.pick(number) for number in (one, other)]
         first, second = (path.read_bytes() for path in paths)
         paths[0].write_bytes(second)
         paths[1].write_bytes(first)
+        self.sync_if(sync)
 
-    @rule(pick=st.integers(0, 99), content=VOID)
+    @rule(number=NUMBER, content=VOID)
     @precondition(lambda self: self.existing())
-    def hollow_out(self, pick: int, content: bytes) -> None:
-        self.desk.write(self.existing()[pick % len(self.existing())], content)
+    def hollow_out(self, number: int, content: bytes) -> None:
+        self.desk.write(self.pick(number), content)
 
-    @rule(pick=st.integers(0, 99), lines=st.integers(0, 3))
-    @precondition(lambda self: self.existing())
-    def poison(self, pick: int, lines: int) -> None:
+    @rule(number=NUMBER, lines=st.integers(0, 3))
+    @precondition(lambda self: self.existing() and not self.poisonous())
+    def poison(self, number: int, lines: int) -> None:
         """One file gets a text that the embedding function fails on."""
-        path = self.existing()[pick % len(self.existing())]
         pieces = "".join(PIECES[:lines])
-        self.desk.write(path, f"{pieces}{POISON} words, and more of them.\n\n{pieces}")
+        self.desk.write(self.pick(number), f"{pieces}{POISON} words, and more.\n\n{pieces}")
+
+    @rule()
+    @precondition(lambda self: self.poisonous())
+    def heal(self) -> None:
+        """The poisonous texts become harmless."""
+        for path in self.poisonous():
+            file = self.desk.root / path
+            file.write_bytes(file.read_bytes().replace(POISON.encode(), b"harmless"))
+
+    def poisonous(self) -> list[str]:
+        return [p for p in self.existing() if POISON.encode() in (self.desk.root / p).read_bytes()]
+
+    def sync_if(self, wanted: bool) -> None:
+        if wanted:
+            self.judge(self.run())
 
     # -- Losses ------------------------------------------------------------------------------------
 
@@ -254,12 +276,17 @@ class SyncMachine(RuleBasedStateMachine):
 
     @rule(
         name=st.sampled_from(STORE_CALLS),
-        at=st.integers(0, 3),
+        at=st.integers(0, 2),
         after=st.booleans(),
         full=st.booleans(),
+        number=NUMBER,
+        text=TEXTS,
     )
-    def sync_with_a_failing_store(self, name: str, at: int, after: bool, full: bool) -> None:
+    def sync_with_a_failing_store(
+        self, name: str, at: int, after: bool, full: bool, number: int, text: str
+    ) -> None:
         """The store refuses a call, before or after it took effect."""
+        self.change(number, text)
         with self.faults.failing([(Collection, name)], at, after=after, kill=False):
             result = self.run(full=full)
         self.judge(result)
@@ -268,12 +295,17 @@ class SyncMachine(RuleBasedStateMachine):
 
     @rule(
         kind=st.sampled_from([*STORE_CALLS, *JOURNAL_CALLS, "any"]),
-        at=st.integers(0, 5),
+        at=st.integers(0, 3),
         after=st.booleans(),
         full=st.booleans(),
+        number=NUMBER,
+        text=TEXTS,
     )
-    def killed_sync(self, kind: str, at: int, after: bool, full: bool) -> None:
+    def killed_sync(
+        self, kind: str, at: int, after: bool, full: bool, number: int, text: str
+    ) -> None:
         """The process dies at a step; what it had embedded and not yet noted may be lost."""
+        self.change(number, text)
         methods: list[tuple[type, str]] = [
             *((Collection, name) for name in STORE_CALLS if kind in (name, "any")),
             *((Manifest, name) for name in JOURNAL_CALLS if kind in (name, "any")),
@@ -291,6 +323,16 @@ class SyncMachine(RuleBasedStateMachine):
             if len(self.desk.embedding.calls) > calls_before:
                 self.spared.update(dict.fromkeys(list(fresh)[-SMALL.batch_rows :], 1))
         self.judge(result)
+
+    def change(self, number: int, text: str) -> None:
+        """Give a sync that is to be disturbed something to do: an edit, or a rename."""
+        if self.existing() and number % 3 == 0:
+            free = sorted(set(PATHS) - set(self.existing()))
+            (self.desk.root / "pkg").mkdir(exist_ok=True)
+            if free:
+                (self.desk.root / self.pick(number)).rename(self.desk.root / free[-1])
+        else:
+            self.desk.write(PATHS[number % len(PATHS)], text)
 
     def run(self, *, full: bool = False, link: bool = False) -> SyncResult | None:
         """Sync; None if it ended with an error."""
@@ -351,9 +393,9 @@ class SyncMachine(RuleBasedStateMachine):
             own = [row for row in rows.values() if row.metadata["path"] == path]
             check_file(own, texts[path])
             check_vectors(own, 16)
-            self.in_step[path] = texts[path]
-        gone = self.in_step.keys() - texts.keys()
-        assert not gone & {row.metadata["path"] for row in rows.values()}
+        assert {row.metadata["path"] for row in rows.values()} <= texts.keys()
+        self.in_step = {path: texts[path] for path in texts.keys() - failed}
+        self.documents = {path: documents(rows, path) for path in self.in_step}
 
     def check_no_gap(self, rows: dict[str, StoredRow], texts: dict[str, str]) -> None:
         """A file that was in step, and was not changed since, has all of its chunks."""
@@ -399,7 +441,7 @@ def settled(**changes: Any) -> settings:
 class TestShort(SyncMachine.TestCase):
     """The form for every day: the same examples each time."""
 
-    settings = settled(derandomize=True, max_examples=40, stateful_step_count=20, database=None)
+    settings = settled(derandomize=True, max_examples=30, stateful_step_count=20, database=None)
 
 
 @pytest.mark.slow

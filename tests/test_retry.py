@@ -215,3 +215,19 @@ def test_waits_grow_and_stay_bounded(waits: list[float]) -> None:
         assert all(0 <= wait <= bound for wait in waits[number::11]), number
         assert len(set(waits[number::11])) > 1, "jitter keeps neighbours apart"
     assert max(waits) > 1, "they do grow"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Failed to apply logs to the hnsw segment writer: (code: 13) disk full",
+        "hnsw: No space left on device (os error 28)",
+        "error returned from database: (code: 8) attempt to write a readonly database",
+        "error returned from database: (code: 778) disk I/O error",
+    ],
+)
+def test_a_disk_in_trouble_is_no_damage(text: str) -> None:
+    """A full or read-only disk is neither a damaged index nor something that passes by waiting."""
+    assert retry.is_disk_trouble(Exception(text))
+    assert not retry.is_damage(Exception(text))
+    assert not retry.is_transient(Exception(text))
