@@ -441,7 +441,7 @@ def settled(**changes: Any) -> settings:
 class TestShort(SyncMachine.TestCase):
     """The form for every day: the same examples each time."""
 
-    settings = settled(derandomize=True, max_examples=30, stateful_step_count=20, database=None)
+    settings = settled(derandomize=True, max_examples=20, stateful_step_count=20, database=None)
 
 
 @pytest.mark.slow
