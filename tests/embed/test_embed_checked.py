@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import chromadb
@@ -137,10 +138,10 @@ def test_a_function_may_do_what_it_likes_with_its_list() -> None:
 
 
 @pytest.mark.parametrize("function", [Recorder(), lambda texts: [[1.0, 2.0] for _ in texts]])
-def test_a_plain_callable_can_open_a_collection_and_query_it(function: Any) -> None:
+def test_a_plain_callable_can_open_a_collection_and_query_it(function: Any, tmp_path: Path) -> None:
     """Chroma refuses a lambda and trips over a bare object: `function` is fit for it."""
     usable = make_embedder(function).function
-    client = chromadb.EphemeralClient(chromadb.Settings(anonymized_telemetry=False))
+    client = chromadb.PersistentClient(tmp_path, chromadb.Settings(anonymized_telemetry=False))
     name = "plain-callable"
     try:
         collection = client.create_collection(name, embedding_function=usable)
@@ -148,4 +149,4 @@ def test_a_plain_callable_can_open_a_collection_and_query_it(function: Any) -> N
         reopened = client.get_collection(name, embedding_function=usable)
         assert reopened.query(query_texts=["x"])["ids"] == [["1"]]
     finally:
-        client.delete_collection(name)
+        client.close()  # type: ignore[attr-defined]
