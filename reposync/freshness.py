@@ -104,6 +104,10 @@ class FolderState:
         with os.scandir(self.folder) as entries:
             segments = sorted(e.path for e in entries if len(e.name) == 36 and e.is_dir())
         for segment in segments:
+            # Written last; before the first flush, Chroma makes the other files anew whenever it
+            # loads the index, and nothing is in them.
+            if not _stat(Path(segment, "index_metadata.pickle")):
+                continue
             for name in _INDEX_FILES:
                 digest.update(f"{segment[-36:]}/{name}:{_stat(Path(segment, name))};".encode())
         return digest.hexdigest()

@@ -13,7 +13,9 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import chromadb
 import pytest
+from chromadb.config import Settings
 
 from reposync.freshness import STATE_FILE, STATE_FOLDER, FolderState, Holder, State
 from reposync.lock import ChromaLock
@@ -156,6 +158,7 @@ def test_an_index_file_that_changed_outside_of_any_hold_is_doubtful(
         hold.will_write()
         index.parent.mkdir()
         index.write_bytes(b"index")
+        (index.parent / "index_metadata.pickle").write_bytes(b"the last file of a flush")
     assert take(folder).doubtful_at == 0, "written by a holder"
 
     write_as_a_stranger(store)
@@ -499,3 +502,22 @@ def test_two_clients_that_take_turns_lose_nothing(tmp_path: Path, hosts: list[Ho
         host.end()
     (audit,) = finished(python(AUDIT, tmp_path / "store"))
     assert audit == {"rows": TURNS * ROWS, "vectors": [TURNS * ROWS, SIZE], "wrong": []}
+
+
+def test_a_mere_look_at_a_small_store_is_no_reason_for_doubt(tmp_path: Path) -> None:
+    """A foreign client that loads an index which was never flushed leaves nothing suspicious."""
+    folder = tmp_path / "store"
+    folder.mkdir()
+    state = FolderState(folder)
+    client = chromadb.PersistentClient(folder, Settings(anonymized_telemetry=False))
+    with ChromaLock(client):
+        notes = client.create_collection("notes")
+        notes.upsert(ids=["1"], embeddings=[[1.0, 2.0]], documents=["one"])
+    client.close()
+    foreign = chromadb.PersistentClient(folder, Settings(anonymized_telemetry=False))
+    foreign.get_collection("notes").get(include=["embeddings"])
+    foreign.close()
+    with ChromaLock(folder):
+        found = state.read()
+    assert found is not None
+    assert (found.foreign_at > 0, found.doubtful_at) == (True, 0)
