@@ -7,6 +7,7 @@ here, under the store lock that the parent holds:
 - ``files`` compares the sizes of the index files with what they say of themselves.
 - ``check`` reads every vector through Chroma; exit status 0 means that the index is sound.
 - ``owners`` reads from Chroma's database alone whose rows the collection holds.
+- ``rows`` copies from there the rows of other repositories, to be written again with their vectors.
 """
 
 from __future__ import annotations
@@ -18,6 +19,8 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
+from itertools import groupby
+from operator import itemgetter
 from pathlib import Path
 
 from reposync.collection import Collection
@@ -64,6 +67,18 @@ def owners_in_child(store: Store, collection: Collection) -> set[str | None] | N
     return set(json.loads(child.stdout)) if child.returncode == 0 else None
 
 
+def rows_in_child(store: Store, collection: Collection, name: str, copy: Path) -> None:
+    """Write all rows of `collection` that are not of repository `name` to `copy`: a line of JSON
+    each, (id, document, metadata).
+
+    Raises:
+        IndexDamaged: that cannot be done.
+    """
+    child = _run("rows", [str(store.folder), collection.id, name, str(copy)], CHECK_SECONDS)
+    if child.returncode != 0:
+        raise IndexDamaged(f"The rows of {collection.name!r} cannot be saved: {_last_words(child)}")
+
+
 def _last_words(child: subprocess.CompletedProcess[str]) -> str:
     lines = child.stderr.strip().splitlines()
     return lines[-1] if lines else f"exit status {child.returncode}"
@@ -106,6 +121,15 @@ WHERE topic LIKE '%/' || ?1 AND metadata NOT NULL AND seq_id > coalesce((
 """
 
 
+_CONTENT = """
+SELECT row.id, row.embedding_id, item.key,
+    coalesce(item.string_value, item.int_value, item.float_value, item.bool_value)
+FROM embeddings AS row
+JOIN segments AS segment ON segment.id = row.segment_id
+JOIN embedding_metadata AS item ON item.id = row.id
+WHERE segment.collection = ? ORDER BY row.id
+"""
+
 _SEGMENT = "SELECT id FROM segments WHERE collection = ? AND scope = 'VECTOR'"
 
 # hnswlib's header: version, offset, room, elements, bytes an element, and more.
@@ -118,6 +142,17 @@ def owners(folder: str, collection_id: str) -> list[str | None]:
     with _database(folder) as db:
         found = [*db.execute(_ROWS, (collection_id,)), *db.execute(_LOGGED, (collection_id,))]
     return [value for (value,) in found]
+
+
+def rows(folder: str, collection_id: str, name: str, copy: str) -> None:
+    """See `rows_in_child`; the document is a value among the others in Chroma's database."""
+    with _database(folder) as db, Path(copy).open("w", encoding="utf-8") as file:
+        content = db.execute(_CONTENT, (collection_id,))
+        for (_, row_id), items in groupby(content, key=itemgetter(0, 1)):
+            metadata = {key: value for _, _, key, value in items}
+            document = metadata.pop("chroma:document", "")
+            if metadata.get("repository") != name:
+                file.write(json.dumps((row_id, document, metadata)) + "\n")
 
 
 def files(folder: str, collection_id: str) -> bool:
@@ -176,6 +211,8 @@ if __name__ == "__main__":
     mode, *arguments = sys.argv[1:]
     if mode == "check":
         check(*arguments)
+    elif mode == "rows":
+        rows(*arguments)
     else:
         answer = files(*arguments) if mode == "files" else owners(*arguments)
         sys.stdout.write(json.dumps(answer))

@@ -18,7 +18,8 @@ from reposync.errors import IndexDamaged
 from reposync.freshness import State
 from reposync.lock import ChromaLock
 from reposync.manifest import Manifest, RepositoryKey, RepositoryRecord
-from reposync.probe import check_in_child, files_in_child, owners_in_child
+from reposync.probe import check_in_child, files_in_child
+from reposync.rebuild import is_ours_alone
 from reposync.rows import embedded_text, row_digest, text_key
 from reposync.store import Store
 
@@ -32,7 +33,6 @@ SAMPLE_ROWS = 200
 LOST_ROWS = "chunks were lost from the collection"
 LOST_COLLECTION = "the collection was lost"
 LOST_MANIFEST = "the local state was lost"
-DAMAGED = "the index was damaged"
 
 
 def open_and_compare(
@@ -107,7 +107,7 @@ def _look_at(
 def _look_at_files(store: Store, collection: Collection, names: set[str], *, died: bool) -> None:
     cut_off = files_in_child(store, collection)
     # Sizes that fit prove little after a death in mid-flush, and making it anew computes nothing.
-    if died and cut_off and _is_ours_alone(store, collection, names):
+    if died and cut_off and is_ours_alone(store, collection, names):
         raise IndexDamaged(f"Whoever wrote the index of {collection.name!r} died in the middle.")
 
 
@@ -150,36 +150,3 @@ def _vectors(
         if np.isfinite(vector).all():
             key = text_key(embedded_text(document or "", metadata))
             yield str(metadata.get("model")), key, vector
-
-
-def make_anew(
-    store: Store, lock: ChromaLock, manifest: Manifest, key: RepositoryKey, damage: IndexDamaged
-) -> None:
-    """Drop a collection whose index is damaged, so that its rows are written again from the cache.
-
-    Raises:
-        IndexDamaged: the collection also holds rows that reposync did not write.
-    """
-    store.require_room()  # what is dropped must be written again
-    with lock.hold():
-        store.open()
-        collection = store.find(key.collection)
-        if collection is not None:
-            if not _is_ours_alone(store, collection, manifest.names_in(key)):
-                raise IndexDamaged(
-                    f"{damage} Collection {key.collection!r} also holds rows that reposync does"
-                    " not know, or may do so; it is left as it is. Save what they hold, delete the"
-                    " collection, and sync again: that computes nothing."
-                ) from damage
-            store.drop(key.collection)
-        manifest.lose_collection(key, DAMAGED)
-    logger.warning("collection %r is made anew: %s", key.collection, damage)
-
-
-def _is_ours_alone(store: Store, collection: Collection, names: set[str]) -> bool:
-    owners: set[str | None] | None
-    if store.kind == "folder":
-        owners = owners_in_child(store, collection)
-    else:
-        owners = collection.repositories()
-    return owners is not None and owners <= names

@@ -6,7 +6,8 @@ from reposync.collection import Collection
 from reposync.errors import IndexDamaged
 from reposync.freshness import FolderState, make_token
 from reposync.manifest import Manifest, RepositoryRecord
-from reposync.reconcile import make_anew, open_and_compare
+from reposync.rebuild import make_anew
+from reposync.reconcile import open_and_compare
 from reposync.request import Request
 
 
@@ -58,9 +59,10 @@ class Target:
         return self._collection
 
     def make_anew(self, damage: IndexDamaged) -> None:
-        """Drop a damaged collection, see `reposync.reconcile.make_anew`."""
+        """Replace a damaged collection, see `reposync.rebuild.make_anew`."""
         request = self._request
-        make_anew(request.store, request.lock, self._manifest, request.key, damage)
+        function = request.embedder.function
+        make_anew(request.store, request.lock, self._manifest, request.key, function, damage)
 
     def _open_as_left(self) -> Collection:
         request = self._request

@@ -13,7 +13,7 @@ from reposync.manifest.cache import VectorCache
 from reposync.manifest.runs import RunLog
 from reposync.manifest.schema import IN_FLIGHT, OUTDATED, STORED
 from reposync.records import FileStat, Known
-from reposync.rows import FileRecord, KnownRow
+from reposync.rows import FileRecord, KnownRow, Row
 
 if TYPE_CHECKING:
     from reposync.manifest.cache import Vector
@@ -125,6 +125,23 @@ class Manifest(VectorCache, RunLog):
                     "UPDATE files SET redo = ? WHERE repository = ? AND skip IS NULL",
                     (reason, repository),
                 )
+
+    def found_again(self, key: RepositoryKey, rows: Iterable[Row]) -> None:
+        """Note that rows of repositories that share `key`'s collection are in it again."""
+        with self.transaction() as db:
+            db.executemany(
+                "UPDATE chunks SET stored = ? WHERE id = ? AND file = (SELECT files.id FROM files"
+                " JOIN repositories ON repositories.id = files.repository"
+                " WHERE tenant = ? AND database = ? AND collection = ? AND name = ?"
+                " AND files.path = ?)",
+                (
+                    (
+                        STORED, row.id, key.tenant, key.database, key.collection,
+                        row.metadata["repository"], row.path,
+                    )
+                    for row in rows
+                ),
+            )  # fmt: skip
 
     # -- files and rows --------------------------------------------------------------------------
 

@@ -1,0 +1,106 @@
+"""Makes a damaged collection anew, computing nothing: every vector is in the cache."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Iterable, Iterator
+from itertools import islice
+from pathlib import Path
+
+from reposync.collection import Collection
+from reposync.errors import IndexDamaged
+from reposync.lock import ChromaLock, state_folder
+from reposync.manifest import Manifest, RepositoryKey
+from reposync.probe import owners_in_child, rows_in_child
+from reposync.rows import Row, embedded_text, row_digest, text_key
+from reposync.store import Store
+
+logger = logging.getLogger(__name__)
+
+DAMAGED = "the index was damaged"
+BATCH_ROWS = 128
+
+
+def make_anew(
+    store: Store,
+    lock: ChromaLock,
+    manifest: Manifest,
+    key: RepositoryKey,
+    function: object,
+    damage: IndexDamaged,
+) -> None:
+    """Replace a damaged collection by a new one.
+
+    Rows of other repositories in it are written again here. Those of `key` are left to its sync,
+    which is under way and has the files at hand.
+
+    Raises:
+        IndexDamaged: the collection also holds rows that reposync did not write.
+    """
+    store.require_room()  # what is dropped must be written again
+    saved = state_folder(store) / f"saved-{key.collection}.jsonl"
+    saved.unlink(missing_ok=True)  # left behind by a kill: of an older state
+    with lock.hold():
+        store.open()
+        collection = store.find(key.collection)
+        if collection is not None:
+            names = manifest.names_in(key)
+            if not is_ours_alone(store, collection, names):
+                raise IndexDamaged(
+                    f"{damage} Collection {key.collection!r} also holds rows that reposync does"
+                    " not know, or may do so; it is left as it is. Save what they hold, delete the"
+                    " collection, and sync again: that computes nothing."
+                ) from damage
+            if store.kind == "folder" and len(names) > 1:
+                rows_in_child(store, collection, key.name, saved)
+            store.drop(key.collection)
+        manifest.lose_collection(key, DAMAGED)
+        collection = store.create(key.collection, function)
+    logger.warning("collection %r is made anew: %s", key.collection, damage)
+    if saved.exists():
+        _write_again(collection, lock, manifest, key, saved)
+        saved.unlink()
+
+
+def is_ours_alone(store: Store, collection: Collection, names: set[str]) -> bool:
+    """True if `collection` holds nothing but rows of the repositories `names`."""
+    owners: set[str | None] | None
+    if store.kind == "folder":
+        owners = owners_in_child(store, collection)
+    else:
+        owners = collection.repositories()
+    return owners is not None and owners <= names
+
+
+def _write_again(
+    collection: Collection, lock: ChromaLock, manifest: Manifest, key: RepositoryKey, saved: Path
+) -> None:
+    """Write saved rows with their vectors; a row whose vector is not cached waits for its sync."""
+    import numpy as np
+
+    with saved.open(encoding="utf-8") as lines:
+        for rows in _pages(map(_row, lines), BATCH_ROWS):
+            vectors = {}
+            for model in {str(row.metadata["model"]) for row in rows}:
+                vectors.update(manifest.vectors(model, [row.text_hash for row in rows]))
+            found = [row for row in rows if row.text_hash in vectors]
+            if found:
+                stack = np.stack([vectors[row.text_hash][1] for row in found])
+                with lock.hold():
+                    collection.upsert(found, stack)
+                manifest.found_again(key, found)
+
+
+def _row(line: str) -> Row:
+    row_id, document, metadata = json.loads(line)
+    text = embedded_text(document, metadata)
+    path = str(metadata["path"])
+    digest = row_digest(document, metadata)
+    return Row(row_id, path, text, document, metadata, text_key(text), digest)
+
+
+def _pages(rows: Iterable[Row], size: int) -> Iterator[list[Row]]:
+    rows = iter(rows)
+    while page := list(islice(rows, size)):
+        yield page
