@@ -94,11 +94,13 @@ def test_a_header_ahead_of_its_files_is_damage(copy: Path) -> None:
     header.write_bytes(content)
     with pytest.raises(ValueError, match="link_lists"):
         files(str(copy), identity)
-    opened = Store(_client(copy))
+    client = _client(copy)
+    opened = Store(client)
     collection = opened.find("notes")
     assert collection is not None
     with pytest.raises(IndexDamaged, match="link_lists"):
         files_in_child(opened, collection)
+    client.close()
 
 
 def test_a_flush_that_was_cut_off_is_noticed(copy: Path) -> None:

