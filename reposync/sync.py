@@ -123,7 +123,7 @@ class _Run:
 
     def run(self, *, full: bool, allow_deletions: bool) -> SyncResult:
         """Sync, and record how it ended whatever happens."""
-        record = self._introduce()
+        record = self._record()
         self.redo = self._reason_to_redo(record, full=full)
         self.log = RunRecord(self.request, self.manifest, record, self.tally)
         try:
@@ -141,7 +141,7 @@ class _Run:
         """Start over when the store turns out to have changed meanwhile, or to be damaged."""
         must_look = False
         for starts in range(1, MAX_STARTS + 1):
-            target = Target(self.request, self.manifest, self._introduce())
+            target = Target(self.request, self.manifest, self._record())
             try:
                 self._attempt(target, must_look=must_look, allow_deletions=allow_deletions)
             except StoreChanged:
@@ -174,7 +174,7 @@ class _Run:
 
     # -- before anything is written --------------------------------------------------------------
 
-    def _introduce(self) -> RepositoryRecord:
+    def _record(self) -> RepositoryRecord:
         """What is noted of the repository; a new one is noted now."""
         record = self.manifest.repository(self.request.key)
         if record is None:
@@ -191,7 +191,7 @@ class _Run:
         return RECIPE_CHANGED if record.recipe not in ("", self.request.recipe) else ""
 
     def _known(self) -> dict[str, Known]:
-        known = self.manifest.files(self._introduce().id)
+        known = self.manifest.files(self._record().id)
         return look_again(known, known, self.redo) if self.redo else known
 
     def _guard(self, survey: Survey) -> None:
@@ -217,7 +217,7 @@ class _Run:
         Any earlier, a refused sync or a wrong embedding function would cost the next sync that all
         rows are written anew.
         """
-        request, record = self.request, self._introduce()
+        request, record = self.request, self._record()
         if self.redo:
             self.manifest.distrust(record.id, self.redo, rows=self._rewrites)
             self.redo = ""
@@ -233,7 +233,7 @@ class _Run:
     # -- the work --------------------------------------------------------------------------------
 
     def _carry_out(self, survey: Survey, target: Target) -> None:
-        record = self._introduce()
+        record = self._record()
         committer = Committer(
             self.manifest,
             record,
