@@ -30,18 +30,21 @@ class Decoded(NamedTuple):
 
 
 def decode(data: bytes) -> Decoded:
-    """Decode a file. UTF-8 gives exactly ``data.decode("utf-8")``, a leading U+FEFF included."""
+    """Decode a file. UTF-8 gives exactly ``data.decode("utf-8")``, a leading U+FEFF included.
+
+    As for git, NUL makes a file binary; what is valid UTF-8 without it is text, however odd.
+    """
     if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE, codecs.BOM_UTF32_BE)):
         return _decode_marked(data)
     if b"\0" in data:
-        return _skipped("binary")
-    controls = _share_of_controls(data)
-    if controls > _MOST_CONTROLS:
         return _skipped("binary")
     try:
         return _accepted(data.decode("utf-8"), "utf-8")
     except UnicodeDecodeError:
         pass
+    controls = _share_of_controls(data)
+    if controls > _MOST_CONTROLS:
+        return _skipped("binary")
     if controls > _MOST_CONTROLS_LEGACY:
         return _skipped("undecodable")
     try:

@@ -51,7 +51,7 @@ def test_text_is_recognised(data: bytes, text: str) -> None:
     ("data", "reason"),
     [
         (b"a\0b", "binary"),
-        (bytes(range(1, 32)) * 9, "binary"),
+        (bytes(range(1, 32)) * 9 + b"\xff", "binary"),
         ("ab".encode("utf-16-le"), "binary"),
         (codecs.BOM_UTF16_LE + b"\x00\xd8", "binary"),
         (codecs.BOM_UTF16_LE + b"abc", "undecodable"),
@@ -68,3 +68,9 @@ def test_text_is_recognised(data: bytes, text: str) -> None:
 def test_what_is_no_text_has_a_reason(data: bytes, reason: str) -> None:
     """Binary, undecodable and blank are told apart."""
     assert decode(data).skip == reason
+
+
+def test_odd_text_is_text() -> None:
+    """What is valid UTF-8 and holds no NUL is text, as for git, whatever controls are in it."""
+    data = bytes(range(1, 32)) * 9 + b"so be it"
+    assert decode(data).text == data.decode("utf-8")
