@@ -70,7 +70,6 @@ class State:
     Attributes:
         generation: raised before the first write of each hold; 0 before the first.
         stat: of Chroma's files at the end of the last hold; see `FolderState.stat`.
-        foreign_at: the generation since which a writer is known who takes no part in this.
         doubtful_at: the generation since which index files may be half-written, because a holder
             died or files changed outside of any hold; such a file can crash whoever opens it.
         died_at: the generation since which a holder is known who died.
@@ -79,7 +78,6 @@ class State:
 
     generation: int = 0
     stat: str = ""
-    foreign_at: int = 0
     doubtful_at: int = 0
     died_at: int = 0
     holder: Holder | None = None
@@ -164,7 +162,7 @@ class FolderState:
             state = replace(state, generation=raised, doubtful_at=raised, died_at=raised)
         elif stat and state.stat not in ("", stat):
             raised = state.generation + 1
-            state = replace(state, generation=raised, foreign_at=raised)
+            state = replace(state, generation=raised)
             if _index_part(state.stat) != _index_part(stat):
                 state = replace(state, doubtful_at=raised)
         hold = Hold(self, replace(state, stat=stat, holder=Holder.me()))

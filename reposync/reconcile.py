@@ -89,17 +89,15 @@ def _look_at(
 ) -> set[str]:
     """The ids of a repository's rows, once the vector index was found to be sound.
 
-    All of it is read if something happened since the generation `checked` that may have damaged it,
-    else a sample.
+    All of it is read if index files changed outside of any hold since the generation `checked`, or
+    a holder died; else a sample. A foreign client that only opens the store touches no index file.
     """
     doubtful = state.doubtful_at > checked
     if doubtful:  # first of all: even listing ids makes Chroma load the index
         _look_at_files(store, collection, names, died=state.died_at > checked)
         check_in_child(store, collection)
     ids = sorted(collection.ids(key.name))
-    if state.foreign_at > checked and not doubtful:
-        collection.check_index()
-    else:
+    if not doubtful:
         collection.check_vectors(ids[:: len(ids) // SAMPLE_ROWS + 1])
     return set(ids)
 
