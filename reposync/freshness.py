@@ -113,9 +113,11 @@ class FolderState:
     def read(self) -> State | None:
         """The recorded state; None if it cannot be made out."""
         try:
-            fields: dict[str, Any] = json.loads(self._path.read_text("utf-8"))
-            holder = fields.pop("holder")
-            return State(**fields, holder=Holder(**holder) if holder else None)
+            record: dict[str, Any] = json.loads(self._path.read_text("utf-8"))
+            holder = record.pop("holder")
+            # What another version noted besides does not matter here.
+            known = {name: record[name] for name in State.__slots__ if name in record}
+            return State(**known, holder=Holder(**holder) if holder else None)
         except FileNotFoundError:
             return State()
         except (ValueError, TypeError, KeyError, AttributeError):

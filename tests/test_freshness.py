@@ -524,3 +524,12 @@ def test_a_mere_look_at_a_small_store_is_no_reason_for_doubt(tmp_path: Path) -> 
         found = state.read()
     assert found is not None
     assert (found.generation > before, found.doubtful_at) == (True, 0)
+
+
+def test_what_another_version_noted_does_not_matter(store: Path, folder: FolderState) -> None:
+    """A field that this version does not know makes the record no less readable."""
+    path = store / STATE_FOLDER / STATE_FILE
+    before = known(folder)
+    path.write_text(json.dumps({**json.loads(path.read_text()), "of_tomorrow": 1}))
+    assert known(folder) == before
+    assert take(folder).doubtful_at == before.doubtful_at
