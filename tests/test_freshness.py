@@ -189,7 +189,6 @@ TORN = {
     "with the tail of an older one": b'{"generation": 3}0}',
     "a list": b"[1, 2]",
     "without a holder": b'{"generation": 3}',
-    "of a future version": b'{"generation": 3, "colour": 1, "holder": null}',
     "with half a holder": b'{"generation": 3, "holder": {"pid": 1}}',
     "zeros": b"\x00" * 200,
 }
