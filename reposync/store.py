@@ -137,11 +137,6 @@ class Store:
 
     # -- opening and closing ---------------------------------------------------------------------
 
-    @property
-    def is_open(self) -> bool:
-        """True if there is a client to work with."""
-        return self._client is not None
-
     def open(self) -> None:
         """Open the store; a folder's only while its lock is held. Does nothing if it is open."""
         if self._client is not None:

@@ -9,6 +9,7 @@ import time
 import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import asdict
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Literal
 
@@ -151,16 +152,7 @@ class Tally:
                 reused=self.reused,
                 embedded=self.embedded,
             ),
-            failures=tuple(
-                FileFailure(
-                    path=failure.path,
-                    stage=failure.stage,
-                    error=failure.error,
-                    message=failure.message,
-                    attempts=failure.attempts,
-                )
-                for failure in self.failures.values()
-            ),
+            failures=tuple(FileFailure(**asdict(failure)) for failure in self.failures.values()),
             skipped=tuple(SkippedFile(path=p, reason=reason) for p, reason in self.skipped.items()),
             stages=StageSeconds(**self._seconds),
             store=StoreUse(
