@@ -11,7 +11,9 @@ if TYPE_CHECKING:
     from reposync.config import SyncConfig
     from reposync.dry_run import plan_repository
     from reposync.errors import (
+        CollectionGone,
         ConfigError,
+        DeadlineExceeded,
         DeletionRefused,
         EmbeddingError,
         EmbeddingMismatch,
@@ -23,29 +25,34 @@ if TYPE_CHECKING:
         NameTaken,
         ScanError,
         StoreError,
+        StoreRefused,
         StoreUnavailable,
         SyncError,
         SyncInProgress,
     )
-    from reposync.lock import ChromaLock
+    from reposync.lock import ChromaLock, LockStats, with_chroma_lock
     from reposync.result import SyncPlan, SyncProgress, SyncResult
     from reposync.sync import sync_repository
 
 # Importing reposync loads none of it: each name is fetched when it is first asked for.
 _HOMES = {
     "ChromaLock": "lock",
+    "CollectionGone": "errors",
     "ConfigError": "errors",
+    "DeadlineExceeded": "errors",
     "DeletionRefused": "errors",
     "EmbeddingError": "errors",
     "EmbeddingMismatch": "errors",
     "IndexDamaged": "errors",
     "LockError": "errors",
+    "LockStats": "lock",
     "LockTimeout": "errors",
     "ManifestError": "errors",
     "ModelUnavailable": "errors",
     "NameTaken": "errors",
     "ScanError": "errors",
     "StoreError": "errors",
+    "StoreRefused": "errors",
     "StoreUnavailable": "errors",
     "SyncConfig": "config",
     "SyncError": "errors",
@@ -55,22 +62,27 @@ _HOMES = {
     "SyncResult": "result",
     "plan_repository": "dry_run",
     "sync_repository": "sync",
+    "with_chroma_lock": "lock",
 }
 
 __all__ = [
     "ChromaLock",
+    "CollectionGone",
     "ConfigError",
+    "DeadlineExceeded",
     "DeletionRefused",
     "EmbeddingError",
     "EmbeddingMismatch",
     "IndexDamaged",
     "LockError",
+    "LockStats",
     "LockTimeout",
     "ManifestError",
     "ModelUnavailable",
     "NameTaken",
     "ScanError",
     "StoreError",
+    "StoreRefused",
     "StoreUnavailable",
     "SyncConfig",
     "SyncError",
@@ -81,6 +93,7 @@ __all__ = [
     "__version__",
     "plan_repository",
     "sync_repository",
+    "with_chroma_lock",
 ]
 
 

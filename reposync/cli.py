@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import signal
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,6 +13,8 @@ from typing import Annotated, Optional
 import typer
 
 from reposync._version import __version__
+
+TERMINATED = 128 + signal.SIGTERM  # as a shell says it
 
 app = typer.Typer(
     help="Keep a ChromaDB collection exactly in step with a repository, and search it.",
@@ -54,17 +58,34 @@ def sync(
     """Bring the store in step with the repository at PATH."""
     from reposync.sync import sync_repository
 
-    with _errors_for_people():
+    with _errors_for_people(), _cancelled_by_sigterm() as cancel:
         result = sync_repository(
             path,
             name,
             store=store,
             allow_deletions=allow_deletions,
+            cancel=cancel,
             progress=sys.stderr.isatty(),
         )
     typer.echo(str(result))
+    if cancel.is_set():
+        raise typer.Exit(TERMINATED)
     if not result.ok:
         raise typer.Exit(1)
+
+
+@contextmanager
+def _cancelled_by_sigterm() -> Iterator[threading.Event]:
+    """A service manager's stop ends the sync after the batch in flight."""
+    cancel = threading.Event()
+    if threading.current_thread() is not threading.main_thread():  # Python allows it nowhere else
+        yield cancel
+        return
+    before = signal.signal(signal.SIGTERM, lambda *_: cancel.set())
+    try:
+        yield cancel
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 @app.command()

@@ -67,6 +67,12 @@ class Collection:
                 " collection=, or delete the collection first."
             )
 
+    def load(self) -> None:
+        """Have Chroma load the vector index, as the first write or read would."""
+        self._store.call(
+            lambda: self._chroma.get(limit=1, include=[]), f"loading the index of {self.name!r}"
+        )
+
     def ids(self, repository: str) -> list[str]:
         """The ids of all rows of one repository."""
 
@@ -168,17 +174,45 @@ class Collection:
         return list(zip(*columns, strict=True))
 
     def upsert(self, rows: Sequence[Row], vectors: NDArray[np.float32]) -> None:
-        """Write rows with their vectors, shape (rows, dimension); existing ids are replaced."""
+        """Write rows with their vectors, shape (rows, dimension); existing ids are replaced.
+
+        A try that failed may have landed, and to write a row again costs 5-8 times what it cost the
+        first time: so before another try, this looks which rows are there.
+        """
+        tried = False
 
         def write() -> None:
-            self._chroma.upsert(
-                ids=[row.id for row in rows],
-                embeddings=vectors,
-                documents=[row.document for row in rows],
-                metadatas=[dict(row.metadata) for row in rows],
-            )
+            nonlocal tried
+            missing = self._not_there(rows, vectors) if tried else range(len(rows))
+            tried = True
+            if missing:
+                self._chroma.upsert(
+                    ids=[rows[index].id for index in missing],
+                    embeddings=vectors[list(missing)],
+                    documents=[rows[index].document for index in missing],
+                    metadatas=[dict(rows[index].metadata) for index in missing],
+                )
 
         self._store.call(write, f"writing {len(rows)} rows to {self.name!r}")
+
+    def _not_there(self, rows: Sequence[Row], vectors: NDArray[np.float32]) -> list[int]:
+        """The indices of rows that the collection does not hold exactly so."""
+        import numpy as np
+
+        ids = [row.id for row in rows]
+        found = self._chroma.get(ids=ids, include=["documents", "metadatas", "embeddings"])
+        columns = (found["documents"], found["metadatas"], found["embeddings"])
+        there = dict(zip(found["ids"], zip(*cast("Any", columns), strict=True), strict=True))
+
+        def is_there(row: Row, vector: NDArray[np.float32]) -> bool:
+            document, metadata, stored = there.get(row.id, (None, None, None))
+            if document != row.document or metadata != dict(row.metadata):
+                return False
+            # Chroma may keep a vector scaled to length 1, where distance is cosine.
+            lengths = np.linalg.norm(vector) * np.linalg.norm(stored)
+            return bool(lengths > 0 and np.dot(vector, stored) / lengths > 1 - 1e-5)
+
+        return [i for i, row in enumerate(rows) if not is_there(row, vectors[i])]
 
     def update_metadata(self, rows: Sequence[Row]) -> None:
         """Replace the metadata of rows whose text and vector stay as they are."""

@@ -6,18 +6,20 @@ This order is what makes a kill at any instant harmless, see docs/reference/on-d
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Literal
 
 from reposync.batch import Batch
 from reposync.collection import Collection
 from reposync.embed import Embedder
-from reposync.errors import EmbeddingMismatch
+from reposync.errors import EmbeddingMismatch, StoreRefused
 from reposync.interrupt import uninterrupted
-from reposync.lock import ChromaLock
 from reposync.manifest import Manifest, RepositoryRecord
+from reposync.pace import Kind, Pace
 from reposync.records import Failure
-from reposync.store import Store
+from reposync.request import Request
+from reposync.rows import Row
 from reposync.tally import Tally
 from reposync.vectors import Embedded, vectors_for
 
@@ -25,8 +27,13 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    Vectors = NDArray[np.float32]
+
 MIN_GAP_SECONDS = 0.02
 GAP_SHARE = 0.1
+
+# So many rows refused, and not one accepted, say that nothing will be.
+MAX_REFUSED = 8
 
 
 class Committer:
@@ -34,26 +41,26 @@ class Committer:
 
     def __init__(
         self,
+        request: Request,
         manifest: Manifest,
         record: RepositoryRecord,
-        store: Store,
-        lock: ChromaLock,
-        embedder: Embedder,
         tally: Tally,
         *,
-        cache_vectors: bool,
         before_writing: Callable[[], None],
     ) -> None:
         self._manifest = manifest
         self._record = record
-        self._store = store
-        self._lock = lock
-        self._embedder = embedder
+        self._store = request.store
+        self._lock = request.lock
+        self._embedder: Embedder = request.embedder
+        self._request = request
         self._tally = tally
-        self._cache_vectors = cache_vectors
         self._before_writing = before_writing
+        self._pace = Pace(request.config.max_lock_hold)
         self._failed: set[str] = set()
+        self._refused: set[str] = set()
         self._newest_vector = manifest.newest_vector()
+        self._loaded = False
 
     def commit(self, batch: Batch, collection: Collection | None) -> None:
         """Embed what is new in `batch`, write it, record it, count it.
@@ -65,15 +72,13 @@ class Committer:
         Raises:
             EmbeddingError: the embedding function is down.
             EmbeddingMismatch: its vectors do not belong in the collection.
-            StoreError: the store refused; the journal says what was in flight.
+            StoreError: the store failed; the journal says what was in flight.
         """
         if batch.operations:
             self._store.require_room()
         batch = batch.without(self._failed)
         with self._tally.stage("embed"):
             embedded = self._embed(batch)
-            if embedded.refused and self._cache_vectors:
-                self._keep(embedded)  # rows beside a refused text are not written, but paid for
         batch = batch.without(self._failed)
         vectors = _stack(embedded, [row.text_hash for _, row in batch.writes])
         if collection is not None and vectors is not None:
@@ -81,45 +86,111 @@ class Committer:
         with self._tally.stage("commit"), uninterrupted():
             self._before_writing()
             if collection is not None and batch.operations:
-                self._write(batch, collection, vectors)
+                batch = self._write(batch, collection, vectors)
             self._manifest.finish(self._record.id, batch)
         self._count(batch, embedded)
 
+    # -- vectors ---------------------------------------------------------------------------------
+
     def _embed(self, batch: Batch) -> Embedded:
-        rows = [row for _, row in batch.writes]
-        embedded = vectors_for(rows, self._embedder, self._manifest, use_cache=self._cache_vectors)
+        embedded = vectors_for(
+            [row for _, row in batch.writes],
+            self._request,
+            self._manifest,
+            keep=self._keep,
+            on_retry=self._tally.note_embedding_retry,
+        )
         self._tally.embedded += len(embedded.computed)
         for path, row in batch.writes:
             if error := embedded.refused.get(row.text_hash):
-                cause = error.__cause__ or error
-                self._failed.add(path)
-                self._tally.fail(Failure(path, "embed", type(cause).__name__, str(error)))
+                self._fail(path, "embed", error)
         return embedded
 
     def _keep(self, embedded: Embedded) -> None:
-        model = self._embedder.identity.fingerprint
+        model = self._request.model
         self._manifest.keep_vectors(
             (model, key, vector) for key, vector in embedded.computed.items()
         )
 
-    def _write(
-        self, batch: Batch, collection: Collection, vectors: NDArray[np.float32] | None
-    ) -> None:
-        writes = [row for _, row in batch.writes]
+    # -- the store -------------------------------------------------------------------------------
+
+    def _write(self, batch: Batch, collection: Collection, vectors: Vectors | None) -> Batch:
+        """Write a batch in as many holds as it takes; returns what of it the store accepted."""
         keep = {}
-        if vectors is not None and self._cache_vectors:
-            keep = {row.text_hash: vector for row, vector in zip(writes, vectors, strict=True)}
-        model = self._embedder.identity.fingerprint
-        self._manifest.begin(self._record.id, model, batch, keep)
-        self._leave_a_gap()
-        with self._lock.hold():
-            if vectors is not None:
-                collection.upsert(writes, vectors)
-            if batch.moves:
-                collection.update_metadata([row for _, row in batch.moves])
-            if batch.deletes:
-                collection.delete([row_id for _, _, row_id in batch.deletes])
+        if vectors is not None and self._request.config.cache_vectors:
+            rows = [row for _, row in batch.writes]
+            keep = {row.text_hash: vector for row, vector in zip(rows, vectors, strict=True)}
+        self._manifest.begin(self._record.id, self._request.model, batch, keep)
+        written = 0
+        for part in self._pace.parts(batch):
+            with self._hold(collection):
+                if part.writes and vectors is not None:
+                    end = written + len(part.writes)
+                    self._upsert(collection, part.writes, vectors[written:end])
+                    written = end
+                self._finish_part(collection, part.without(self._failed))
         self._tally.batches += 1
+        accepted = batch.without(self._failed)
+        # What was stored of a file that failed is noted, too; the file itself is not done.
+        accepted.writes = [entry for entry in batch.writes if entry[1].id not in self._refused]
+        return accepted
+
+    @contextmanager
+    def _hold(self, collection: Collection) -> Iterator[None]:
+        """Hold the store lock, with the collection's index loaded."""
+        self._leave_a_gap()
+        self._lock.timeout = self._request.patience
+        with self._lock.hold() as hold:
+            began = time.monotonic()
+            if hold is not None and (hold.refreshed or not self._loaded):
+                # Chroma would load it at the first write: this tells its time from that of rows.
+                collection.load()
+                self._tally.note_reload(time.monotonic() - began)
+                self._loaded = True
+            began = time.monotonic()
+            try:
+                yield
+            finally:
+                self._tally.note_hold(time.monotonic() - began)
+
+    def _finish_part(self, collection: Collection, part: Batch) -> None:
+        if part.moves:
+            with self._timed("moves", len(part.moves)):
+                collection.update_metadata([row for _, row in part.moves])
+        if part.deletes:
+            with self._timed("deletes", len(part.deletes)):
+                collection.delete([row_id for _, _, row_id in part.deletes])
+
+    def _upsert(
+        self, collection: Collection, entries: list[tuple[str, Row]], vectors: Vectors
+    ) -> None:
+        """Write rows; when Chroma refuses, halve them until the rows at fault stand alone."""
+        pending = [(entries, vectors)]
+        refusals, accepted = 0, False
+        while pending:
+            entries, vectors = pending.pop()
+            try:
+                with self._timed("writes", len(entries)):
+                    collection.upsert([row for _, row in entries], vectors)
+                accepted = True
+            except StoreRefused as error:
+                if len(entries) > 1:
+                    middle = len(entries) // 2
+                    pending.append((entries[middle:], vectors[middle:]))
+                    pending.append((entries[:middle], vectors[:middle]))
+                    continue
+                refusals += 1
+                if refusals >= MAX_REFUSED and not accepted:
+                    raise
+                path, row = entries[0]
+                self._refused.add(row.id)
+                self._fail(path, "commit", error)
+
+    @contextmanager
+    def _timed(self, kind: Kind, count: int) -> Iterator[None]:
+        began = time.monotonic()
+        yield
+        self._pace.learn(kind, count, time.monotonic() - began)
 
     def _leave_a_gap(self) -> None:
         """Stay away from the lock for a while after each hold.
@@ -130,6 +201,13 @@ class Committer:
         gap = max(MIN_GAP_SECONDS, GAP_SHARE * self._lock.last_hold)
         if (remaining := self._lock.released_at + gap - time.monotonic()) > 0:
             time.sleep(remaining)
+
+    # -- the account -----------------------------------------------------------------------------
+
+    def _fail(self, path: str, stage: Literal["embed", "commit"], error: Exception) -> None:
+        cause = error.__cause__ or error
+        self._failed.add(path)
+        self._tally.fail(Failure(path, stage, type(cause).__name__, str(error)))
 
     def _count(self, batch: Batch, embedded: Embedded) -> None:
         tally = self._tally

@@ -36,13 +36,28 @@ class SyncConfig(BaseModel):
     and found the right code best of the sizes tried (see docs/explanation/chunking.md)."""
 
     batch_rows: Annotated[int, Field(ge=1, le=5000)] = 128
-    """Rows a batch. Chroma's cost of a row is flat from 128 up, and 128 hold the lock 0.14 s."""
+    """Rows a batch: what is embedded and noted together. From 128 up, a row costs Chroma the
+    same."""
+
+    max_lock_hold: Annotated[float, Field(gt=0)] = 0.25
+    """Seconds for which to hold the store lock at most. Where rows are dear (a large store, long
+    vectors), a batch is written in several holds, as measured on those before. The flush of the
+    index, once in 1 000 rows, and its reload after somebody else's write can take longer."""
 
     lock_timeout: Annotated[float, Field(ge=0)] = 30.0
     """Seconds to wait for the store lock, and for another sync of the same repository."""
 
-    max_attempts: Annotated[int, Field(ge=1)] = 5
-    """Tries of a store call that failed for a reason that may pass."""
+    max_attempts: Annotated[int, Field(ge=1)] = 8
+    """Tries of a store call, or a call of the embedding function, that failed for a reason that may
+    pass. 8 tries span some 9 s of pauses: long enough for a server to be restarted."""
+
+    request_timeout: Annotated[float, Field(gt=0)] = 30.0
+    """Seconds for one request to a Chroma server; Chroma's own client would wait for ever. A batch
+    takes 0.2 s, and some seconds when a large index is flushed."""
+
+    deadline: Annotated[float, Field(gt=0)] | None = None
+    """Seconds for the whole call; then it ends with `DeadlineExceeded` after the batch in flight,
+    and the next call goes on from there. None: however long it takes."""
 
     max_delete_fraction: Annotated[float, Field(ge=0, le=1)] = 0.5
     """A sync that would delete more than this share of the indexed files, and at least 10 files, is

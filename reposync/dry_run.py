@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Mapping
-from contextlib import closing
+from contextlib import AbstractContextManager, closing
 from dataclasses import replace
 
 from reposync.config import SyncConfig
@@ -36,6 +36,7 @@ def plan_repository(
     collection: str | None = None,
     embedding_function: object = None,
     config: SyncConfig | None = None,
+    lock: AbstractContextManager[object] | None = None,
     full: bool = False,
     allow_deletions: bool = False,
 ) -> SyncPlan:
@@ -45,14 +46,14 @@ def plan_repository(
     because state was lost counts as updated, although it may turn out to need no write.
 
     Args:
-        path, name, store, collection, embedding_function, config, full, allow_deletions: as for
-            `reposync.sync_repository`.
+        path, name, store, collection, embedding_function, config, lock, full, allow_deletions: as
+            for `reposync.sync_repository`.
 
     Raises:
         ConfigError: an argument cannot be right.
         SyncError: the tree, the store or the local state cannot be read.
     """
-    request = make_request(path, name, store, collection, embedding_function, config)
+    request = make_request(path, name, store, collection, embedding_function, config, lock)
     with closing(request.store), read_state(request) as manifest:
         record = manifest.repository(request.key) if manifest else None
         known = _known(request, manifest, record)

@@ -14,9 +14,12 @@
     │   ├── LockTimeout         the store lock was not to be had in time (also a TimeoutError)
     │   └── SyncInProgress      another sync of the same repository is running
     ├── ManifestError           reposync.sqlite3 cannot be used
-    └── StoreError              Chroma refused or failed
-        ├── StoreUnavailable    it cannot be opened or reached
-        └── IndexDamaged        its vector index cannot be read any more
+    ├── StoreError              Chroma refused or failed
+    │   ├── StoreUnavailable    it cannot be opened, reached or written now
+    │   ├── StoreRefused        it will not take what it was given, however often it is asked
+    │   ├── CollectionGone      somebody deleted the collection meanwhile
+    │   └── IndexDamaged        its vector index cannot be read any more
+    └── DeadlineExceeded        the sync did not end within `SyncConfig.deadline` (a TimeoutError)
 
 An error that ends a sync which had begun carries how far it came in `SyncError.result`.
 """
@@ -26,7 +29,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from reposync.result import SyncResult
+    from reposync.holder import Holder
+    from reposync.result import SyncProgress, SyncResult
 
 
 class SyncError(Exception):
@@ -72,11 +76,25 @@ class LockError(SyncError):
 
 
 class LockTimeout(LockError, TimeoutError):
-    """The store lock was not to be had within the timeout; the message names its holder."""
+    """The store lock was not to be had within the timeout.
+
+    Attributes:
+        holder: who holds it; None if that is not known.
+    """
+
+    holder: Holder | None = None
 
 
 class SyncInProgress(LockError):
-    """Another sync of the same repository is running; the message names it."""
+    """Another sync of the same repository is running.
+
+    Attributes:
+        holder: who runs it; None if that is not known.
+        progress: how far it was not long ago; None if it had not begun to write.
+    """
+
+    holder: Holder | None = None
+    progress: SyncProgress | None = None
 
 
 class ManifestError(SyncError):
@@ -88,8 +106,20 @@ class StoreError(SyncError):
 
 
 class StoreUnavailable(StoreError):
-    """The store cannot be opened or reached."""
+    """The store cannot be opened, reached or written now."""
+
+
+class StoreRefused(StoreError):
+    """Chroma will not take what it was given; trying again does not help."""
+
+
+class CollectionGone(StoreError):
+    """The collection, or its database, was deleted while it was used; a sync makes it anew."""
 
 
 class IndexDamaged(StoreError):
     """The collection's vector index cannot be read any more, and trying again does not help."""
+
+
+class DeadlineExceeded(SyncError, TimeoutError):
+    """The sync did not end within `SyncConfig.deadline` seconds; call again, and it goes on."""

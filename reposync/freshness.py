@@ -20,8 +20,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import platform
-import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -30,9 +28,15 @@ from pathlib import Path
 from typing import Any
 
 from reposync.errors import StoreUnavailable
+from reposync.holder import Holder
 
 STATE_FOLDER = ".reposync"
 STATE_FILE = "state.json"
+
+# A host that polls the lock file every 0.1 s, and knows nothing of our queue, gets in within about
+# a second of holds, however many of us wait: after each second of them the lock is free this long.
+BUSY_SECONDS = 1.0
+GAP_SECONDS = 0.105
 
 _INDEX_FILES = (
     "data_level0.bin",
@@ -41,26 +45,6 @@ _INDEX_FILES = (
     "length.bin",
     "link_lists.bin",
 )
-
-
-@dataclass(frozen=True, slots=True)
-class Holder:
-    """Who holds, or held, the store lock."""
-
-    pid: int
-    host: str
-    program: str
-    since: float
-
-    @classmethod
-    def me(cls) -> Holder:
-        """This process, from now on."""
-        program = Path(sys.argv[0]).name if sys.argv and sys.argv[0] else "python"
-        return cls(os.getpid(), platform.node(), program, time.time())
-
-    def __str__(self) -> str:
-        held = time.time() - self.since
-        return f"process {self.pid} on {self.host} ({self.program}), for {held:.1f} s"
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +58,8 @@ class State:
             died or files changed outside of any hold; such a file can crash whoever opens it.
         died_at: the generation since which a holder is known who died.
         holder: who holds the lock; left behind by a holder who died.
+        released_at: when the last hold ended, in seconds since 1970.
+        busy: seconds for which the lock was held since it was last free for `GAP_SECONDS`.
     """
 
     generation: int = 0
@@ -81,6 +67,26 @@ class State:
     doubtful_at: int = 0
     died_at: int = 0
     holder: Holder | None = None
+    released_at: float = 0.0
+    busy: float = 0.0
+
+    def rest(self) -> float:
+        """For how many more seconds the lock is to be left to those who only poll it."""
+        if self.busy < BUSY_SECONDS:
+            return 0.0
+        left = self.released_at + GAP_SECONDS - time.time()
+        return left if 0 < left <= GAP_SECONDS else 0.0  # a clock that was set back is no reason
+
+    def taken(self) -> State:
+        """This state when the lock is taken now."""
+        if 0 <= time.time() - self.released_at < GAP_SECONDS:
+            return self
+        return replace(self, busy=0.0)
+
+    def released(self, held_seconds: float) -> State:
+        """This state when the lock is let go now, after it was held for that long."""
+        busy = self.busy + held_seconds
+        return replace(self, released_at=time.time(), busy=busy, holder=None)
 
 
 class FolderState:
@@ -109,6 +115,14 @@ class FolderState:
             for name in _INDEX_FILES:
                 digest.update(f"{segment[-36:]}/{name}:{_stat(Path(segment, name))};".encode())
         return digest.hexdigest()
+
+    def glance(self) -> tuple[str, str]:
+        """What changes when anybody takes the lock or writes; it costs two ``os.stat`` calls."""
+        return _stat(self._path), _stat(self._files[0])
+
+    def is_unwritten(self, state: State, glance: tuple[str, str]) -> bool:
+        """True if nobody wrote to Chroma's database between the hold of `state` and `glance`."""
+        return state.stat.partition("|")[0] == glance[1]
 
     def read(self) -> State | None:
         """The recorded state; None if it cannot be made out."""
@@ -167,22 +181,31 @@ class FolderState:
             state = replace(state, generation=raised)
             if _index_part(state.stat) != _index_part(stat):
                 state = replace(state, doubtful_at=raised)
-        hold = Hold(self, replace(state, stat=stat, holder=Holder.me()))
+        hold = Hold(self, replace(state.taken(), stat=stat, holder=Holder.me()))
         self.write(hold.state)
+        since = time.monotonic()
         try:
             yield hold
         finally:
-            hold.state = replace(hold.state, stat=self.stat(), holder=None)
+            ended = hold.state.released(time.monotonic() - since)
+            hold.state = replace(ended, stat=self.stat())
             self.write(hold.state)
 
 
 @dataclass(slots=True)
 class Hold:
-    """One hold of the store lock; `state` is what is recorded when it ends."""
+    """One hold of the store lock.
+
+    Attributes:
+        state: what is recorded when it ends.
+        warned: the others know that it writes.
+        refreshed: somebody else wrote before it, so that clients were brought up to date.
+    """
 
     folder: FolderState
     state: State
     warned: bool = False
+    refreshed: bool = False
 
     def will_write(self) -> None:
         """Warn the others before the first write; a kill after this is noticed by them."""

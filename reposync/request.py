@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, cast
 from weakref import WeakKeyDictionary
 
 from reposync.chunk import Chunker
@@ -26,6 +26,7 @@ from reposync.manifest import (
     read_manifest,
 )
 from reposync.naming import check_collection_name, collection_name
+from reposync.retry import Deadline
 from reposync.rows import ROW_FORMAT
 from reposync.scan.ignore import above_root
 from reposync.scan.paths import escape_path, unescape_path
@@ -51,6 +52,12 @@ class Request:
     embedder: Embedder
     chunker: Chunker
     config: SyncConfig
+    deadline: Deadline
+
+    @property
+    def patience(self) -> float:
+        """Seconds to wait for a lock from now on."""
+        return max(0.0, min(self.config.lock_timeout, self.deadline.left))
 
     @property
     def location(self) -> str:
@@ -88,6 +95,7 @@ def make_request(
     collection: str | None,
     embedding_function: object,
     config: SyncConfig | None,
+    lock: object = None,
 ) -> Request:
     """Check the arguments of a call.
 
@@ -103,7 +111,13 @@ def make_request(
         collection = collection_name(name)
     check_collection_name(collection)
     above_root((), config.include, config.exclude)  # raises if a pattern is none
-    opened = Store(store, attempts=config.max_attempts)
+    deadline = Deadline(config.deadline)
+    opened = Store(
+        store,
+        attempts=config.max_attempts,
+        deadline=deadline,
+        request_timeout=config.request_timeout,
+    )
     if opened.folder == root:
         raise ConfigError(
             f"store={str(root)!r} is the repository's own folder. Pass another folder for the"
@@ -116,11 +130,23 @@ def make_request(
         root=root,
         key=RepositoryKey(opened.tenant, opened.database, collection, name),
         store=opened,
-        lock=ChromaLock(opened, config.lock_timeout),
+        lock=_make_lock(opened, config, lock),
         embedder=embedder,
         chunker=Chunker(config.chunk_tokens),
         config=config,
+        deadline=deadline,
     )
+
+
+def _make_lock(store: Store, config: SyncConfig, given: object) -> ChromaLock:
+    """A lock of this run's own, which keeps count of it; `given` is taken along with it."""
+    if not isinstance(given, ChromaLock):
+        return ChromaLock(store, config.lock_timeout, also=cast("Any", given))
+    if not given.is_of(store):
+        raise ConfigError(
+            "lock= is a ChromaLock of another store. Pass one of this store, or none."
+        )
+    return ChromaLock(store, config.lock_timeout, also=given.also)
 
 
 def _check_root(path: str | os.PathLike[str]) -> Path:

@@ -82,13 +82,30 @@ class StageSeconds(_Report):
 
 
 class StoreUse(_Report):
-    """How the store was used: batches written, retries, and the store lock's waits and holds."""
+    """How the store and the embedding function were used.
+
+    Attributes:
+        batches: written.
+        retries: calls into the store that were tried again.
+        embedding_retries: calls of the embedding function that were tried again.
+        lock_acquisitions: how often the store lock was taken.
+        lock_contended: how often it was not free at once.
+        refreshes: how often somebody else had written meanwhile.
+        longest_wait_seconds: for the store lock.
+        longest_hold_seconds: of the store lock while writing, without loading the index.
+        longest_reload_seconds: how long the index took to load, at first or after somebody else's
+            write; the lock was held for that, too.
+    """
 
     batches: int = 0
     retries: int = 0
+    embedding_retries: int = 0
     lock_acquisitions: int = 0
+    lock_contended: int = 0
+    refreshes: int = 0
     longest_wait_seconds: float = 0.0
     longest_hold_seconds: float = 0.0
+    longest_reload_seconds: float = 0.0
 
 
 class ModelInfo(_Report):

@@ -62,7 +62,7 @@ class RunRecord:
             if isinstance(error, SyncError):
                 error.result = result
             how = "failed" if isinstance(error, Exception) else "interrupted"
-            looked = bool(self._request.lock.stats.acquisitions)
+            looked = self._request.lock.used
             token = "" if looked else self._repository.token
             self._record(result, how if self._started else "refused", token)
         except SyncError as second:
@@ -71,7 +71,7 @@ class RunRecord:
     def _token(self) -> str:
         """The store's content that the manifest's knowledge is good for; "" to look next time."""
         lock = self._request.lock
-        if not lock.stats.acquisitions:
+        if not lock.used:
             return self._repository.token
         # What others wrote between two of our holds was not looked at.
         return lock.token if lock.undisturbed else ""
@@ -102,6 +102,6 @@ class RunRecord:
                 fingerprint=identity.fingerprint,
             ),
             source=self._source,
-            lock=request.lock.stats,
+            lock=request.lock.stats(),
             retries=request.store.retries,
         )

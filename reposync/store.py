@@ -7,6 +7,7 @@ already is used with its own spelling and settings.
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import inspect
 import os
@@ -17,12 +18,23 @@ import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, cast
+from weakref import WeakKeyDictionary
 
 from reposync import retry
 from reposync.collection import REBUILD, Collection, persisted_name
-from reposync.errors import ConfigError, IndexDamaged, StoreError, StoreUnavailable, SyncError
+from reposync.errors import (
+    CollectionGone,
+    ConfigError,
+    IndexDamaged,
+    StoreError,
+    StoreRefused,
+    StoreUnavailable,
+    SyncError,
+)
+from reposync.retry import Deadline, Fault
 
 if TYPE_CHECKING:
+    import httpx
     from chromadb.api import ClientAPI
     from chromadb.api.client import Client
     from chromadb.api.models.Collection import Collection as ChromaCollection
@@ -35,6 +47,11 @@ MIN_FREE_BYTES = 32 * 1024**2
 
 # Chroma's table of systems is not guarded against two threads that open the same folder.
 _opening = threading.Lock()
+
+# What is worked out once for each Chroma system: the real path of its folder, and the process that
+# it was first seen in, since its native threads do not survive a fork.
+_folders: WeakKeyDictionary[System, Path] = WeakKeyDictionary()
+_births: WeakKeyDictionary[System, int] = WeakKeyDictionary()
 
 
 def default_folder() -> Path:
@@ -55,9 +72,20 @@ class Store:
         retries: how many calls were tried again.
     """
 
-    def __init__(self, store: object = None, *, attempts: int = 5) -> None:
+    def __init__(
+        self,
+        store: object = None,
+        *,
+        attempts: int = 8,
+        deadline: Deadline | None = None,
+        request_timeout: float = 30.0,
+    ) -> None:
         self._attempts = attempts
+        self._deadline = deadline or Deadline(None)
+        self._request_timeout = request_timeout
         self._client: ClientAPI | None = None
+        self._session: httpx.Client | None = None
+        self._own_system: System | None = None
         self._opened = False
         self.retries = 0
         self.kind: Literal["folder", "memory", "server"] = "folder"
@@ -81,6 +109,7 @@ class Store:
                 f"store is {client!r}, but must be a Chroma client or the path of a Chroma folder."
             )
         self._client = cast("ClientAPI", client)
+        _births.setdefault(system, os.getpid())
         if not _is_local(system):
             self.kind = "server"
         elif not system.settings.is_persistent:
@@ -137,8 +166,23 @@ class Store:
 
     # -- opening and closing ---------------------------------------------------------------------
 
+    def check_process(self) -> None:
+        """Raise `StoreUnavailable` in a forked child of the process that opened the client."""
+        if self._client is not None and self.system is not None:
+            _check_birth(self.system)
+
+    def require_folder(self) -> None:
+        """Raise `StoreUnavailable` if the folder of an open store was removed."""
+        if self.folder is not None and self._client is not None and not self.exists:
+            raise StoreUnavailable(
+                f"{self.folder} was removed while the store was open. Make the client anew, and"
+                " sync again: everything is written anew."
+            )
+
     def open(self) -> None:
         """Open the store; a folder's only while its lock is held. Does nothing if it is open."""
+        if self.kind == "server" and self._session is None:
+            self._open_session()
         if self._client is not None:
             return
         assert self.folder is not None
@@ -157,10 +201,33 @@ class Store:
                     )
             except Exception as error:
                 raise _ours(error, f"opening {self.folder}", StoreUnavailable) from error
+            _births.setdefault(cast("Client", self._client)._system, os.getpid())  # noqa: SLF001
         self._opened = True
+
+    def _open_session(self) -> None:
+        """Use the caller's server through a session of our own, which has a timeout.
+
+        Chroma's has none, so that a call to a server that hangs would never end; and the caller's
+        own session is not ours to change.
+        """
+        from chromadb.api import ServerAPI
+        from chromadb.config import System as ChromaSystem
+
+        theirs = cast("Client", self._client)
+        self._own_system = ChromaSystem(theirs._system.settings)  # noqa: SLF001
+        server = cast("Any", self._own_system).instance(ServerAPI)
+        self._own_system.start()
+        self._session = server._session  # noqa: SLF001
+        ours = copy.copy(theirs)
+        ours._server = server  # noqa: SLF001
+        self._client = cast("ClientAPI", ours)
 
     def close(self) -> None:
         """Close what `open` opened, and nothing else."""
+        if self._own_system is not None and self._session is not None:
+            self._session.close()
+            self._own_system.stop()
+            self._own_system = None
         if self._opened and self._client is not None:
             with _opening:
                 cast("Client", self._client).close()
@@ -223,28 +290,60 @@ class Store:
     def call(self, function: Callable[[], T], doing: str) -> T:
         """Call into Chroma: transient errors are tried again, all others become ours."""
         try:
-            return retry.call(function, attempts=self._attempts, on_retry=self._note_retry)
+            return retry.call(
+                lambda: self._timed(function),
+                attempts=self._attempts,
+                deadline=self._deadline,
+                on_retry=self._note_retry,
+            )
         except SyncError:
             raise
         except Exception as error:
+            self.require_folder()
             raise _ours(error, doing, StoreError) from error
+
+    def _timed(self, function: Callable[[], T]) -> T:
+        if self._session is not None:
+            self._session.timeout = max(0.1, min(self._request_timeout, self._deadline.left))
+        return function()
 
     def _note_retry(self) -> None:
         self.retries += 1
 
 
 def live_systems(folder: Path) -> list[System]:
-    """The Chroma systems of this process that are open on `folder`, however they spell it."""
+    """The Chroma systems of this process that are open on `folder`, however they spell it.
+
+    Raises:
+        StoreUnavailable: one was opened before this process was forked.
+    """
     if "chromadb" not in sys.modules:
         return []
     from chromadb.api.shared_system_client import SharedSystemClient
 
     systems = list(SharedSystemClient._identifier_to_system.values())  # noqa: SLF001
-    return [
+    found = [
         system
         for system in systems
         if _is_local(system) and system.settings.is_persistent and _system_folder(system) == folder
     ]
+    for system in found:
+        _check_birth(system)
+    return found
+
+
+def _check_birth(system: System) -> None:
+    born = _births.setdefault(system, os.getpid())
+    if born != os.getpid():
+        raise StoreUnavailable(f"The Chroma client was open when {forked(born)}")
+
+
+def forked(parent: int) -> str:
+    """What to tell of something that a fork does not carry over."""
+    return (
+        f"this process was forked from process {parent}: its calls would hang here. Start workers"
+        " with the method spawn, or open the client in each worker after the fork."
+    )
 
 
 def refresh(system: System) -> None:
@@ -282,22 +381,44 @@ def _is_local(system: System) -> bool:
 
 
 def _system_folder(system: System) -> Path:
-    return Path(system.settings.persist_directory).resolve()
+    if system not in _folders:  # before the working folder changes, if the path is relative
+        _folders[system] = Path(system.settings.persist_directory).resolve()
+    return _folders[system]
+
+
+_FAULTS: dict[Fault, tuple[type[StoreError], str]] = {
+    Fault.TRANSIENT: (
+        StoreUnavailable,
+        "The store did not answer ({}). Is it running and reachable? Then sync again: what was"
+        " written is kept.",
+    ),
+    Fault.REFUSED: (
+        StoreRefused,
+        "Chroma refused what it was given ({}). What was written before is kept.",
+    ),
+    Fault.DENIED: (
+        StoreUnavailable,
+        "The store refused the credentials ({}). Give the client ones that may read and write, and"
+        " sync again.",
+    ),
+    Fault.GONE: (
+        CollectionGone,
+        "The collection, or its database, was deleted meanwhile ({}). Sync again: it is made anew,"
+        " computing nothing.",
+    ),
+    Fault.DAMAGED: (IndexDamaged, "Chroma's vector index cannot be read ({}). " + REBUILD),
+    Fault.DISK: (
+        StoreUnavailable,
+        "The store's disk refused ({}). Make room, or make the folder writable, and sync again:"
+        " what was written is kept.",
+    ),
+}
 
 
 def _ours(error: Exception, doing: str, default: type[StoreError]) -> StoreError:
     """`error` of Chroma as one of ours, with what to do next."""
-    cause = f"{doing}: {type(error).__name__}: {error}"
-    if retry.is_damage(error):
-        return IndexDamaged(f"Chroma's vector index cannot be read ({cause}). {REBUILD}")
-    if retry.is_disk_trouble(error):
-        return StoreUnavailable(
-            f"The store's disk refused ({cause}). Make room, or make the folder writable, and sync"
-            " again: what was written is kept."
-        )
-    if retry.is_transient(error):
-        return StoreUnavailable(
-            f"The store did not answer ({cause}). Is it running and reachable? Then sync again:"
-            " what was written is kept."
-        )
-    return default(f"Chroma failed while {cause}. What was written is kept; sync again to go on.")
+    kind, message = _FAULTS.get(
+        retry.fault_of(error),
+        (default, "Chroma failed while {}. What was written is kept; sync again to go on."),
+    )
+    return kind(message.format(f"{doing}: {type(error).__name__}: {error}"))

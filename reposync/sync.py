@@ -12,19 +12,19 @@ import logging
 import os
 import threading
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, closing
+from contextlib import AbstractContextManager, closing, contextmanager
 
 from reposync.batch import FileWork, batches
 from reposync.commit import Committer
 from reposync.config import SyncConfig
-from reposync.errors import DeletionRefused, IndexDamaged
+from reposync.errors import CollectionGone, DeletionRefused, IndexDamaged
 from reposync.lock import repository_lock, state_folder
 from reposync.manifest import Manifest, ManifestDamaged, RepositoryRecord, set_aside
 from reposync.plan import deletions, is_indexed, look_again, plan, too_many
 from reposync.progress import Report, reporter
 from reposync.records import Action, Known
 from reposync.request import Request, check_owner, make_request, open_state
-from reposync.result import SyncResult
+from reposync.result import SyncProgress, SyncResult
 from reposync.run_record import RunRecord
 from reposync.survey import Survey
 from reposync.tally import Tally
@@ -47,6 +47,7 @@ def sync_repository(
     collection: str | None = None,
     embedding_function: object = None,
     config: SyncConfig | None = None,
+    lock: AbstractContextManager[object] | None = None,
     full: bool = False,
     allow_deletions: bool = False,
     cancel: threading.Event | None = None,
@@ -62,6 +63,9 @@ def sync_repository(
         collection: the collection's name; default: made from `name`, see `SyncResult.collection`.
         embedding_function: any Chroma embedding function; default: all-MiniLM-L6-v2.
         config: see `SyncConfig`.
+        lock: a lock to hold at each write, on top of the store's own: any context manager that can
+            be entered again and again (``redis.Redis(...).lock("chroma")``), for a server that is
+            reached from several machines.
         full: read, chunk and write everything again; vectors still come from the cache.
         allow_deletions: let a sync pass that deletes most of the index.
         cancel: set it, and the call ends after the batch in flight, with status "cancelled".
@@ -76,10 +80,11 @@ def sync_repository(
         ConfigError: an argument cannot be right; nothing was touched. `NameTaken` is one.
         DeletionRefused: the sync would delete most of the index; nothing was written.
         SyncInProgress, LockTimeout: somebody else holds what is needed for too long.
+        DeadlineExceeded: `SyncConfig.deadline` passed.
         SyncError: a fault that is not one file's; `result` says how far it came, and the next call
             goes on from there.
     """
-    request = make_request(path, name, store, collection, embedding_function, config)
+    request = make_request(path, name, store, collection, embedding_function, config, lock)
 
     def run(report: Report) -> SyncResult:
         with open_state(request) as manifest:
@@ -87,7 +92,12 @@ def sync_repository(
                 full=full, allow_deletions=allow_deletions
             )
 
-    with reporter(progress) as report, closing(request.store), _alone(request):
+    with reporter(progress) as tell, closing(request.store), _alone(request) as note:
+
+        def report(progress: SyncProgress) -> None:
+            tell(progress)
+            note(progress)
+
         try:
             return run(report)
         except ManifestDamaged as damage:
@@ -96,12 +106,20 @@ def sync_repository(
             return run(report)
 
 
-def _alone(request: Request) -> AbstractContextManager[object]:
-    """One sync of a repository at a time; in memory, one user of the whole store."""
+@contextmanager
+def _alone(request: Request) -> Iterator[Report]:
+    """One sync of a repository at a time; in memory, one user of the whole store.
+
+    Yields:
+        what notes how far the sync is, for one that waits for its end.
+    """
     if request.store.kind == "memory":
-        return request.lock.hold()
-    folder = state_folder(request.store)
-    return repository_lock(folder, request.lock_key, request.config.lock_timeout)
+        with request.lock.hold():
+            yield lambda _: None
+    else:
+        folder = state_folder(request.store)
+        with repository_lock(folder, request.lock_key, request.patience) as note:
+            yield note.write
 
 
 class _Run:
@@ -146,6 +164,9 @@ class _Run:
                 self._attempt(target, must_look=must_look, allow_deletions=allow_deletions)
             except StoreChanged:
                 pass  # cannot happen again once the store was looked into
+            except CollectionGone:
+                if starts == MAX_STARTS or self.request.store.kind == "memory":
+                    raise
             except IndexDamaged as damage:
                 if starts == MAX_STARTS or self.request.store.kind == "memory":
                     raise
@@ -235,21 +256,13 @@ class _Run:
     def _carry_out(self, survey: Survey, target: Target) -> None:
         record = self._record()
         committer = Committer(
-            self.manifest,
-            record,
-            self.request.store,
-            self.request.lock,
-            self.request.embedder,
-            self.tally,
-            cache_vectors=self.request.config.cache_vectors,
-            before_writing=self._settle,
+            self.request, self.manifest, record, self.tally, before_writing=self._settle
         )
         workshop = Workshop(
             self.request, self.manifest, record, survey.known, self.tally, rewrite=self._rewrites
         )
         for batch in batches(self._works(survey, workshop), self.request.config.batch_rows):
-            if self.cancel.is_set():
-                self.cancelled = True
+            if self._is_over():
                 return
             with self.tally.stage("commit"):
                 collection = target.collection() if batch.operations else None
@@ -259,13 +272,18 @@ class _Run:
 
     def _works(self, survey: Survey, workshop: Workshop) -> Iterator[FileWork]:
         for action in self._actions(survey):
-            if self.cancel.is_set():
-                self.cancelled = True
+            if self._is_over():
                 return
             with self.tally.stage("chunk"):
                 work = workshop.make(action)
             if work is not None:
                 yield work
+
+    def _is_over(self) -> bool:
+        """True if the caller wants no more; raises `DeadlineExceeded` if there is no more time."""
+        self.request.deadline.check()
+        self.cancelled = self.cancelled or self.cancel.is_set()
+        return self.cancelled
 
     def _actions(self, survey: Survey) -> Iterator[Action]:
         """The plan, its time counted as "plan"; reading files within it counts as "scan"."""

@@ -47,6 +47,8 @@ class Tally:
         self.failures: dict[str, Failure] = {}
         self.skipped: dict[str, SkipReason] = {}
         self.added = self.deleted = self.reused = self.embedded = self.batches = 0
+        self.embedding_retries = 0
+        self.longest_hold = self.longest_reload = 0.0
         self._seconds: dict[Stage, float] = dict.fromkeys(
             ("scan", "plan", "chunk", "embed", "commit"), 0.0
         )
@@ -72,6 +74,18 @@ class Tally:
     def fail(self, failure: Failure) -> None:
         """Note that a file could not be brought in step; the first reason stands."""
         self.failures.setdefault(failure.path, failure)
+
+    def note_reload(self, seconds: float) -> None:
+        """Note how long it took to load the vector index."""
+        self.longest_reload = max(self.longest_reload, seconds)
+
+    def note_hold(self, seconds: float) -> None:
+        """Note for how long the store lock was held to write."""
+        self.longest_hold = max(self.longest_hold, seconds)
+
+    def note_embedding_retry(self) -> None:
+        """Note that the embedding function is tried again."""
+        self.embedding_retries += 1
 
     def leave(self, path: str, outcome: str) -> None:
         """Note a file that needs no work ("unchanged", "skipped").
@@ -158,9 +172,13 @@ class Tally:
             store=StoreUse(
                 batches=self.batches,
                 retries=retries,
+                embedding_retries=self.embedding_retries,
                 lock_acquisitions=lock.acquisitions,
-                longest_wait_seconds=lock.longest_wait,
-                longest_hold_seconds=lock.longest_hold,
+                lock_contended=lock.contended,
+                refreshes=lock.refreshes,
+                longest_wait_seconds=lock.wait.max,
+                longest_hold_seconds=self.longest_hold,
+                longest_reload_seconds=self.longest_reload,
             ),
             model=model,
             source=source,

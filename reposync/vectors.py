@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from reposync.embed import Embedder
+from reposync import retry
 from reposync.errors import EmbeddingError
 from reposync.manifest import Manifest
+from reposync.request import Request
 from reposync.rows import Row
 
 if TYPE_CHECKING:
@@ -42,34 +43,68 @@ class Embedded:
 
 
 def vectors_for(
-    rows: Iterable[Row], embedder: Embedder, manifest: Manifest, *, use_cache: bool
+    rows: Iterable[Row],
+    request: Request,
+    manifest: Manifest,
+    *,
+    keep: Callable[[Embedded], None],
+    on_retry: Callable[[], None],
 ) -> Embedded:
     """The vector of each row, computing each text that is not cached once.
+
+    Args:
+        rows: what is to be written.
+        request: with the embedder, and how often a fault that may pass is tried again.
+        manifest: the cache.
+        keep: takes vectors that would be lost otherwise: rows beside a refused text are not
+            written, and when the function dies nothing is, but they are paid for.
+        on_retry: is told of each try again.
 
     Raises:
         EmbeddingError: the embedding function refuses even a harmless text, so that no file is at
             fault.
     """
     texts = {row.text_hash: row.text for row in rows}
-    cached = manifest.vectors(embedder.identity.fingerprint, texts) if use_cache else {}
-    embedded = Embedded(cached)
-    missing = [(key, text) for key, text in texts.items() if key not in cached]
-    if missing:
-        _embed(missing, embedder, embedded)
+    use_cache = request.config.cache_vectors
+    embedded = Embedded(manifest.vectors(request.model, texts) if use_cache else {})
+    missing = [(key, text) for key, text in texts.items() if key not in embedded.cached]
+    if not missing:
+        return embedded
+
+    def embed(texts: list[str]) -> NDArray[np.float32]:
+        return retry.call(
+            lambda: request.embedder.embed(texts),
+            attempts=request.config.max_attempts,
+            deadline=request.deadline,
+            on_retry=on_retry,
+            fault=lambda error: retry.fault_of(error.__cause__ or error),
+        )
+
+    done = False
+    try:
+        _embed(missing, embed, embedded)
+        done = True
+    finally:
+        if use_cache and (embedded.refused or not done):
+            keep(embedded)
     return embedded
 
 
-def _embed(missing: Sequence[tuple[bytes, str]], embedder: Embedder, into: Embedded) -> None:
+def _embed(
+    missing: Sequence[tuple[bytes, str]],
+    embed: Callable[[list[str]], NDArray[np.float32]],
+    into: Embedded,
+) -> None:
     """Embed texts; when the function fails, halve them until the texts at fault stand alone."""
     pending = [missing]
     alive = False
     while pending:
         part = pending.pop()
         try:
-            vectors = embedder.embed([text for _, text in part])
+            vectors = embed([text for _, text in part])
         except EmbeddingError as error:
             if not alive:
-                embedder.embed([_HARMLESS])  # raises if the function itself is down
+                embed([_HARMLESS])  # raises if the function itself is down
                 alive = True
             if len(part) == 1:
                 into.refused[part[0][0]] = error

@@ -20,7 +20,7 @@ ONLY_IMPORTERS = {
         "manifest/state.py",
         "probe.py",
     },
-    "filelock": {"lock.py"},
+    "filelock": {"lock/file.py"},
     "tenacity": {"retry.py"},
     "tokenizers": {"tokens.py"},
     "onnxruntime": {"embed/minilm.py"},
@@ -107,6 +107,9 @@ ALLOWED_STATEMENTS = (
 PURE_CALLS = {
     "Path",
     "TypeVar",
+    "ParamSpec",
+    "ContextVar",
+    "itertools.count",
     "WeakKeyDictionary",
     "Annotated",
     "frozenset",

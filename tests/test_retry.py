@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import email.utils
 import socket
+import time
 import types
 
 import chromadb.errors as chroma
@@ -11,6 +13,8 @@ import pytest
 import tenacity
 
 from reposync import retry
+from reposync.errors import DeadlineExceeded
+from reposync.retry import Deadline, Fault, fault_of
 
 REQUEST = httpx.Request("GET", "http://127.0.0.1")
 
@@ -80,22 +84,35 @@ DAMAGE = {
 @pytest.mark.parametrize("error", list(TRANSIENT.values()), ids=list(TRANSIENT))
 def test_worth_another_try(error: Exception) -> None:
     """Faults of the network, of an overloaded server and of a busy database may pass."""
-    assert retry.is_transient(error)
-    assert not retry.is_damage(error)
+    assert fault_of(error) is Fault.TRANSIENT
 
 
 @pytest.mark.parametrize("error", list(FINAL.values()), ids=list(FINAL))
 def test_not_worth_another_try(error: BaseException) -> None:
     """A mistake, a full or read-only disk and a refusal will be the same next time."""
-    assert not retry.is_transient(error)
-    assert not retry.is_damage(error)
+    assert fault_of(error) not in (Fault.TRANSIENT, Fault.DAMAGED)
+
+
+@pytest.mark.parametrize(
+    ("fault", "names"),
+    {
+        Fault.REFUSED: ["400", "argument", "type", "invalid", "duplicate", "too many"],
+        Fault.DENIED: ["401"],
+        Fault.GONE: ["404", "not found"],
+        Fault.DISK: ["full", "read-only", "I/O"],
+        Fault.OTHER: ["501", "interrupt"],
+    }.items(),
+    ids=lambda value: getattr(value, "name", ""),
+)
+def test_what_can_be_done_about_it(fault: Fault, names: list[str]) -> None:
+    """Each fault that stays is told apart by what its remedy is."""
+    assert {name: fault_of(FINAL[name]) for name in names} == dict.fromkeys(names, fault)
 
 
 @pytest.mark.parametrize("error", list(DAMAGE.values()), ids=list(DAMAGE))
 def test_damage_is_not_tried_again(error: Exception) -> None:
     """An index that cannot be read stays so, even if a server says it with a status of 500."""
-    assert retry.is_damage(error)
-    assert not retry.is_transient(error)
+    assert fault_of(error) is Fault.DAMAGED
 
 
 def test_the_status_behind_an_error() -> None:
@@ -115,7 +132,7 @@ def test_a_real_refusal_is_transient() -> None:
         port = closed.getsockname()[1]
     with pytest.raises(httpx.TransportError) as caught:
         httpx.get(f"http://127.0.0.1:{port}", trust_env=False, timeout=5)
-    assert retry.is_transient(caught.value)
+    assert fault_of(caught.value) is Fault.TRANSIENT
 
 
 class Calls:
@@ -123,6 +140,7 @@ class Calls:
 
     def __init__(self, *errors: BaseException) -> None:
         self.errors = list(errors)
+        self.deadline = Deadline(None)
         self.made = 0
         self.retries = 0
 
@@ -138,7 +156,9 @@ class Calls:
 
     def run(self, attempts: int) -> str:
         """Call it as the store does."""
-        return retry.call(self, attempts=attempts, on_retry=self.note)
+        return retry.call(
+            self, attempts=attempts, deadline=self.deadline, on_retry=self.note, fault=fault_of
+        )
 
 
 @pytest.fixture
@@ -206,13 +226,13 @@ def test_a_final_error_ends_the_retries(waits: list[float]) -> None:
 
 
 def test_waits_grow_and_stay_bounded(waits: list[float]) -> None:
-    """Waits stay below a bound that doubles from 0.1 s up to 5 s, and are not all alike."""
+    """Waits double from 0.1 s up to 5 s, less a random part of up to a half."""
     for _ in range(20):
         with pytest.raises(httpx.ConnectError):
             Calls(*[busy() for _ in range(12)]).run(12)
     for number in range(11):
         bound = min(retry.FIRST_WAIT_SECONDS * 2**number, retry.LONGEST_WAIT_SECONDS)
-        assert all(0 <= wait <= bound for wait in waits[number::11]), number
+        assert all(bound / 2 <= wait <= bound for wait in waits[number::11]), number
         assert len(set(waits[number::11])) > 1, "jitter keeps neighbours apart"
     assert max(waits) > 1, "they do grow"
 
@@ -228,6 +248,56 @@ def test_waits_grow_and_stay_bounded(waits: list[float]) -> None:
 )
 def test_a_disk_in_trouble_is_no_damage(text: str) -> None:
     """A full or read-only disk is neither a damaged index nor something that passes by waiting."""
-    assert retry.is_disk_trouble(Exception(text))
-    assert not retry.is_damage(Exception(text))
-    assert not retry.is_transient(Exception(text))
+    assert fault_of(Exception(text)) is Fault.DISK
+
+
+def told(seconds: object) -> Exception:
+    """A rate limit of a service that says when to come back, as httpx and openai tell it."""
+    error = Exception("too many requests")
+    headers = {"retry-after": str(seconds)}
+    error.response = httpx.Response(429, headers=headers, request=REQUEST)  # type: ignore[attr-defined]
+    return error
+
+
+def test_a_server_says_when_to_come_back(waits: list[float]) -> None:
+    """Retry-After goes before our own pauses, as seconds or as a date."""
+    soon = email.utils.formatdate(time.time() + 30, usegmt=True)
+    assert Calls(told(7), told("2.5"), told(soon), told("soon")).run(5) == "answer"
+    assert waits[:2] == [7, 2.5]
+    assert 25 < waits[2] <= 30
+    assert waits[3] <= retry.LONGEST_WAIT_SECONDS
+
+
+def test_a_server_that_wants_a_long_rest_is_as_good_as_down(waits: list[float]) -> None:
+    """Nobody waits for an hour because a server says so."""
+    calls = Calls(told(3600))
+    with pytest.raises(Exception, match="too many"):
+        calls.run(5)
+    assert (calls.made, waits) == (1, [])
+
+
+def test_no_try_begins_after_the_deadline(waits: list[float]) -> None:
+    """A pause that would end after the deadline is not begun; the error tells of both."""
+    calls = Calls(told(30))
+    calls.deadline = Deadline(20)
+    with pytest.raises(DeadlineExceeded, match="deadline of 20 s") as caught:
+        calls.run(5)
+    assert "too many" in str(caught.value.__cause__)
+    assert (calls.made, waits) == (1, [])
+
+
+def test_a_deadline_passes() -> None:
+    """A deadline is over when its time is, and one that was not set never is."""
+    Deadline(None).check()
+    Deadline(60).check()
+    with pytest.raises(DeadlineExceeded, match="sync again to go on"):
+        Deadline(1e-9).check()
+
+
+@pytest.mark.parametrize("name", ["RateLimitError", "APIConnectionError", "Timeout"])
+def test_faults_of_embedding_services_by_name(name: str) -> None:
+    """Clients of services need not be installed for their passing faults to be known."""
+    assert fault_of(type(name, (Exception,), {})("x")) is Fault.TRANSIENT
+    wrapped = RuntimeError("x")
+    wrapped.__cause__ = told(1)
+    assert fault_of(wrapped) is Fault.TRANSIENT

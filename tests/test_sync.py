@@ -1643,7 +1643,7 @@ def test_a_server_that_is_gone(desk: Desk, server: ClientAPI) -> None:
     desk.settled(store=client)
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
-        client._server._api_url = f"http://127.0.0.1:{free.getsockname()[1]}/api/v2"
+        client._system.settings.chroma_server_http_port = free.getsockname()[1]
         config = QUICK.model_copy(update={"max_attempts": 2})
         with pytest.raises(SyncError, match="answer") as caught:
             desk.sync(store=client, config=config)

@@ -1,0 +1,25 @@
+"""Locks: the store's, for syncs and hosts, and a repository's.
+
+- `reposync.lock.chroma`: `ChromaLock`, what hosts use
+- `reposync.lock.repository`: one sync of a repository at a time
+- `reposync.lock.queue`: first come, first served
+- `reposync.lock.file`: one file, locked; the only importer of ``filelock``
+- `reposync.lock.stats`: waits and holds
+"""
+
+from __future__ import annotations
+
+from reposync.lock.chroma import LOCK_FILE, ChromaLock, with_chroma_lock
+from reposync.lock.repository import SyncNote, repository_lock, state_folder
+from reposync.lock.stats import LockStats, Spread
+
+__all__ = [
+    "LOCK_FILE",
+    "ChromaLock",
+    "LockStats",
+    "Spread",
+    "SyncNote",
+    "repository_lock",
+    "state_folder",
+    "with_chroma_lock",
+]
