@@ -300,7 +300,8 @@ class Store:
             raise
         except Exception as error:
             self.require_folder()
-            raise _ours(error, doing, StoreError) from error
+            where = f" at {self.address}" if self.kind == "server" else ""
+            raise _ours(error, doing + where, StoreError) from error
 
     def _timed(self, function: Callable[[], T]) -> T:
         if self._session is not None:

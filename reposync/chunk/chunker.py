@@ -12,11 +12,14 @@ from reposync.chunk.prose import PROSE, prose_outline
 from reposync.chunk.units import Scale, Unit
 from reposync.records import Chunk
 
-CHUNKER_VERSION = "1"
+CHUNKER_VERSION = "2"
 """Takes part in the recipe: raise it whenever the same text may be cut or described differently."""
 
 CONTEXT_TOKENS = 40
 """A context longer than this loses its outer names: it is there to help, not to fill the window."""
+
+MAX_SYMBOL_CHARS = 500
+"""Longer symbols are cut: a heading of 200 000 characters would go into each chunk below it."""
 
 
 class Chunker:
@@ -66,7 +69,7 @@ class Chunker:
             start_line=line,
             end_line=line + document.count("\n") - document.endswith("\n"),
             language=language,
-            symbol=outline.separator.join(place.symbol),
+            symbol=outline.separator.join(place.symbol)[:MAX_SYMBOL_CHARS],
             kind=place.kind,
             context=self._context(place.context, outline.separator) if place.context else "",
         )

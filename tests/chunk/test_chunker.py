@@ -15,6 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from reposync.chunk import Chunker
+from reposync.chunk.chunker import MAX_SYMBOL_CHARS
 from reposync.tokens import TokenCounter
 
 from .edits import edited
@@ -192,3 +193,11 @@ def test_lines_are_cut_only_if_too_long_by_themselves() -> None:
     text = "".join(f"{'word ' * (i % 150)}\n" for i in range(1, 400))
     for chunk in CHUNKER.chunk("a.txt", text):
         assert chunk.document.endswith("\n")
+
+
+def test_a_symbol_has_an_end() -> None:
+    """A heading without end does not go into the metadata of every chunk below it in full."""
+    text = f"# {'endless ' * 20_000}\n\n" + "Some words.\n\n" * 200
+    chunks = Chunker().chunk("a.md", text)
+    assert chunks[-1].symbol.startswith("endless endless")
+    assert max(len(chunk.symbol) for chunk in chunks) <= MAX_SYMBOL_CHARS
