@@ -124,11 +124,8 @@ class Committer:
         written = 0
         for part in self._pace.parts(batch):
             with self._hold(collection):
-                if part.writes and vectors is not None:
-                    end = written + len(part.writes)
-                    self._upsert(collection, part.writes, vectors[written:end])
-                    written = end
-                self._finish_part(collection, part.without(self._failed))
+                self._write_part(collection, part, vectors, written)
+            written += len(part.writes)
         self._tally.batches += 1
         accepted = batch.without(self._failed)
         # What was stored of a file that failed is noted, too; the file itself is not done.
@@ -139,7 +136,6 @@ class Committer:
     def _hold(self, collection: Collection) -> Iterator[None]:
         """Hold the store lock, with the collection's index loaded."""
         self._leave_a_gap()
-        self._lock.timeout = self._request.patience
         with self._lock.hold() as hold:
             began = time.monotonic()
             if hold is not None and (hold.refreshed or not self._loaded):
@@ -153,36 +149,46 @@ class Committer:
             finally:
                 self._tally.note_hold(time.monotonic() - began)
 
-    def _finish_part(self, collection: Collection, part: Batch) -> None:
-        if part.moves:
-            with self._timed("moves", len(part.moves)):
-                collection.update_metadata([row for _, row in part.moves])
+    def _write_part(
+        self, collection: Collection, part: Batch, vectors: Vectors | None, first: int
+    ) -> None:
+        """Write a part whose vectors begin at `first`; what is refused fails its file only."""
+        if vectors is not None:
+            rows = [row for _, row in part.writes]
+            self._piecewise(
+                "writes",
+                part.writes,
+                lambda i, j: collection.upsert(rows[i:j], vectors[first + i : first + j]),
+            )
+        part = part.without(self._failed)
+        moved = [row for _, row in part.moves]
+        self._piecewise("moves", part.moves, lambda i, j: collection.update_metadata(moved[i:j]))
+        part = part.without(self._failed)
         if part.deletes:
             with self._timed("deletes", len(part.deletes)):
                 collection.delete([row_id for _, _, row_id in part.deletes])
 
-    def _upsert(
-        self, collection: Collection, entries: list[tuple[str, Row]], vectors: Vectors
+    def _piecewise(
+        self, kind: Kind, entries: list[tuple[str, Row]], write: Callable[[int, int], None]
     ) -> None:
-        """Write rows; when Chroma refuses, halve them until the rows at fault stand alone."""
-        pending = [(entries, vectors)]
+        """Write rows i to j; when Chroma refuses, halve them until those at fault stand alone."""
+        pending = [(0, len(entries))] if entries else []
         refusals, accepted = 0, False
         while pending:
-            entries, vectors = pending.pop()
+            begin, end = pending.pop()
             try:
-                with self._timed("writes", len(entries)):
-                    collection.upsert([row for _, row in entries], vectors)
+                with self._timed(kind, end - begin):
+                    write(begin, end)
                 accepted = True
             except StoreRefused as error:
-                if len(entries) > 1:
-                    middle = len(entries) // 2
-                    pending.append((entries[middle:], vectors[middle:]))
-                    pending.append((entries[:middle], vectors[:middle]))
+                if end - begin > 1:
+                    middle = (begin + end) // 2
+                    pending += [(middle, end), (begin, middle)]
                     continue
                 refusals += 1
                 if refusals >= MAX_REFUSED and not accepted:
                     raise
-                path, row = entries[0]
+                path, row = entries[begin]
                 self._refused.add(row.id)
                 self._fail(path, "commit", error)
 

@@ -83,6 +83,7 @@ def fault_of(error: BaseException) -> Fault:
     # In this order: Chroma's words about disk and index come in errors of any type, and "could not
     # connect" in a ValueError.
     kinds = (
+        (Fault.OTHER, "JSONDecodeError" in names),  # who answers so is no Chroma server
         (Fault.DISK, bool(_DISK_TEXT.search(text))),
         (Fault.DAMAGED, bool(_DAMAGE_TEXT.search(text))),
         (Fault.DENIED, bool(names & _DENIED_TYPES) or status in _DENIED_STATUS),

@@ -70,6 +70,7 @@ class Store:
         kind: "folder", "memory" or "server".
         folder: the real path of a store's folder; None for the others.
         retries: how many calls were tried again.
+        deadline: when whoever uses it has to be done.
     """
 
     def __init__(
@@ -81,7 +82,7 @@ class Store:
         request_timeout: float = 30.0,
     ) -> None:
         self._attempts = attempts
-        self._deadline = deadline or Deadline(None)
+        self.deadline = deadline or Deadline(None)
         self._request_timeout = request_timeout
         self._client: ClientAPI | None = None
         self._session: httpx.Client | None = None
@@ -293,7 +294,7 @@ class Store:
             return retry.call(
                 lambda: self._timed(function),
                 attempts=self._attempts,
-                deadline=self._deadline,
+                deadline=self.deadline,
                 on_retry=self._note_retry,
             )
         except SyncError:
@@ -305,7 +306,7 @@ class Store:
 
     def _timed(self, function: Callable[[], T]) -> T:
         if self._session is not None:
-            self._session.timeout = max(0.1, min(self._request_timeout, self._deadline.left))
+            self._session.timeout = max(0.1, min(self._request_timeout, self.deadline.left))
         return function()
 
     def _note_retry(self) -> None:
@@ -395,7 +396,8 @@ _FAULTS: dict[Fault, tuple[type[StoreError], str]] = {
     ),
     Fault.REFUSED: (
         StoreRefused,
-        "Chroma refused what it was given ({}). What was written before is kept.",
+        "Chroma refused what it was given ({}). Mend or exclude what it complains of, and sync"
+        " again: what was written is kept.",
     ),
     Fault.DENIED: (
         StoreUnavailable,

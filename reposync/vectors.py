@@ -11,6 +11,7 @@ from reposync import retry
 from reposync.errors import EmbeddingError
 from reposync.manifest import Manifest
 from reposync.request import Request
+from reposync.retry import Fault
 from reposync.rows import Row
 
 if TYPE_CHECKING:
@@ -77,7 +78,7 @@ def vectors_for(
             attempts=request.config.max_attempts,
             deadline=request.deadline,
             on_retry=on_retry,
-            fault=lambda error: retry.fault_of(error.__cause__ or error),
+            fault=_fault,
         )
 
     done = False
@@ -88,6 +89,10 @@ def vectors_for(
         if use_cache and (embedded.refused or not done):
             keep(embedded)
     return embedded
+
+
+def _fault(error: BaseException) -> Fault:
+    return retry.fault_of(error.__cause__ or error)
 
 
 def _embed(
@@ -103,7 +108,7 @@ def _embed(
         try:
             vectors = embed([text for _, text in part])
         except EmbeddingError as error:
-            if not alive:
+            if not alive or _fault(error) is Fault.TRANSIENT:
                 embed([_HARMLESS])  # raises if the function itself is down
                 alive = True
             if len(part) == 1:

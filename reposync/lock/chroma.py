@@ -236,12 +236,16 @@ class ChromaLock:
             self._store.require_folder()
             make_folder(folder)
             queue = Queue(folder / STATE_FOLDER / "queue")
-            return line_up(folder / LOCK_FILE, queue, self._rest, self.timeout)
+            return line_up(folder / LOCK_FILE, queue, self._rest, self._patience)
         if self._store.kind == "server":
-            return poll(_Nothing, self.timeout)
+            return poll(_Nothing, self._patience)
         assert self._store.system is not None
         lock = _memory_locks.setdefault(self._store.system, _MemoryLock())
-        return poll(lock.attempt, self.timeout)
+        return poll(lock.attempt, self._patience)
+
+    @property
+    def _patience(self) -> float:
+        return min(self.timeout, self._store.deadline.left)
 
     def _rest(self) -> float:
         """Leave the lock to those who poll it, now and then; see `State.rest`."""
@@ -255,6 +259,7 @@ class ChromaLock:
             self._meter.acquired(time.monotonic() - asked, contended=sleeps > 0)
             return taken
         self._meter.timed_out()
+        self._store.deadline.check()
         if self._folder is None:
             raise LockTimeout(
                 f"Another thread used the in-memory store for more than {self.timeout:g} s. Wait"
