@@ -74,8 +74,9 @@ class ChromaLock:
     others who wait for it through a `ChromaLock`. The thread that holds it can take it again. A
     server needs no lock: there it does nothing.
 
-    In a coroutine use ``async with``, which waits without blocking the loop, excludes other tasks,
-    and can be taken again by the task that holds it and by those that it waits for.
+    In a coroutine use ``async with``, which waits without blocking the loop (but for `also`, which
+    may block it), excludes other tasks, and can be taken again by the task that holds it and by
+    those that it waits for.
 
     Args:
         store: a Chroma client, or the folder of a store (str or PathLike).
@@ -131,17 +132,18 @@ class ChromaLock:
         self._stacks.pop().__exit__(kind, error, traceback)
 
     async def __aenter__(self) -> ChromaLock:
-        stack = ExitStack()
-        outer = self._outer()
-        if outer is not None:
-            self._warn(outer)
-        elif self._excludes:
-            stack.enter_context(self._holding_also())
-            asked = time.monotonic()
-            taken = self._had(*await wait_async(self._line_up()), asked=asked)
-            held = stack.enter_context(self._holding(taken, thread=None, write=True))
-            _of_this_task.set((*_of_this_task.get(), held))
-        _stacks_of_this_task.set((*_stacks_of_this_task.get(), stack))
+        with ExitStack() as stack:
+            outer = self._outer()
+            if outer is not None:
+                self._warn(outer)
+            elif self._excludes:
+                stack.enter_context(self._holding_also())
+                asked = time.monotonic()
+                taken = self._had(*await wait_async(self._line_up()), asked=asked)
+                held = stack.enter_context(self._holding(taken, thread=None, write=True))
+                _of_this_task.set((*_of_this_task.get(), held))
+                stack.callback(_forget, held)
+            _stacks_of_this_task.set((*_stacks_of_this_task.get(), stack.pop_all()))
         return self
 
     async def __aexit__(
@@ -377,6 +379,10 @@ class ChromaLock:
             return False
         _glances.update(dict.fromkeys(systems, glance))  # somebody only held the lock
         return True
+
+
+def _forget(held: _Held) -> None:
+    _of_this_task.set(tuple(one for one in _of_this_task.get() if one is not held))
 
 
 class _Nothing:
