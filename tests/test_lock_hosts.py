@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import fcntl
 import os
 import threading
 import time
@@ -14,7 +16,14 @@ import pytest
 from chromadb.config import Settings
 from support import hash_vectors, python, start_python
 
-from reposync import ChromaLock, ConfigError, LockError, LockTimeout, with_chroma_lock
+from reposync import (
+    ChromaLock,
+    ConfigError,
+    LockError,
+    LockTimeout,
+    StoreUnavailable,
+    with_chroma_lock,
+)
 from reposync.freshness import BUSY_SECONDS, GAP_SECONDS, FolderState, State
 from reposync.lock.queue import LOOKS_AT_THE_DEAD, POLL_SECONDS, Queue
 from reposync.lock.stats import KEPT, Meter, Spread
@@ -463,3 +472,20 @@ def test_the_account_of_a_lock() -> None:
     for _ in range(KEPT):
         meter.acquired(2.0, contended=False)
     assert meter.stats().wait.p95 == 2.0
+
+
+# -- where there is no flock -------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("number", [errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP])
+def test_a_file_system_without_flock(
+    store: Path, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    """Nobody pretends to hold a lock that the file system does not know."""
+
+    def refuse(*_: object) -> None:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(fcntl, "flock", refuse)
+    with pytest.raises(StoreUnavailable, match="knows flock"), ChromaLock(store):
+        pass
