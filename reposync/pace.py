@@ -16,11 +16,18 @@ KINDS: tuple[Kind, ...] = ("writes", "moves", "deletes")  # the order that never
 # holds are to be too short rather than too long.
 FIRST_GUESS: dict[Kind, float] = {"writes": 0.002, "moves": 0.0006, "deletes": 0.0014}
 REMEMBERED = 5
+
+# A call costs 20-30 ms whatever it writes: fewer rows would make each the dearer, and so on down to
+# one a hold.
+FEWEST = 8
 AIM = 0.8  # of the longest hold: costs vary
 
 
 class Pace:
-    """Cuts batches into parts that hold the lock for less than `max_hold` seconds."""
+    """Cuts batches into parts that hold the lock for less than `max_hold` seconds.
+
+    Except that no part is cut to fewer than `FEWEST` operations.
+    """
 
     def __init__(self, max_hold: float) -> None:
         self._room = AIM * max_hold
@@ -38,7 +45,7 @@ class Pace:
             for kind in KINDS:
                 fits = int(room / self._cost(kind))
                 if not part.operations:
-                    fits = max(1, fits)
+                    fits = max(FEWEST, fits)
                 setattr(part, kind, rest[kind][:fits])
                 rest[kind] = rest[kind][fits:]
                 room -= len(getattr(part, kind)) * self._cost(kind)

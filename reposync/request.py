@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -55,11 +56,6 @@ class Request:
     deadline: Deadline
 
     @property
-    def patience(self) -> float:
-        """Seconds to wait for a lock from now on."""
-        return max(0.0, min(self.config.lock_timeout, self.deadline.left))
-
-    @property
     def location(self) -> str:
         """The root as text that any file or queue can hold, see `reposync.scan.paths`."""
         return escape_path(os.fsencode(self.root))
@@ -96,6 +92,7 @@ def make_request(
     embedding_function: object,
     config: SyncConfig | None,
     lock: object = None,
+    cancel: threading.Event | None = None,
 ) -> Request:
     """Check the arguments of a call.
 
@@ -111,7 +108,7 @@ def make_request(
         collection = collection_name(name)
     check_collection_name(collection)
     above_root((), config.include, config.exclude)  # raises if a pattern is none
-    deadline = Deadline(config.deadline)
+    deadline = Deadline(config.deadline, cancel)
     opened = Store(
         store,
         attempts=config.max_attempts,

@@ -10,6 +10,7 @@ import enum
 import math
 import random
 import re
+import threading
 import time
 from collections.abc import Callable, Iterator
 from email.utils import parsedate_to_datetime
@@ -96,12 +97,27 @@ def fault_of(error: BaseException) -> Fault:
     return next((fault for fault, found in kinds if found), Fault.OTHER)
 
 
-class Deadline:
-    """When the whole call has to be over."""
+class Cancelled(Exception):
+    """The caller wants no more, while something was being waited for."""
 
-    def __init__(self, seconds: float | None) -> None:
+
+class Deadline:
+    """When the whole call has to be over, or is wished to be.
+
+    Args:
+        seconds: from now on; None: whenever it is done.
+        cancel: set by the caller who wants no more.
+    """
+
+    def __init__(self, seconds: float | None, cancel: threading.Event | None = None) -> None:
         self._seconds = seconds
         self._ends = math.inf if seconds is None else time.monotonic() + seconds
+        self._cancel = cancel or threading.Event()
+
+    def sleep(self, seconds: float) -> None:
+        """Wait, but not for longer than the caller wants."""
+        if self._cancel.wait(seconds):
+            raise Cancelled
 
     @property
     def passed(self) -> bool:
@@ -114,9 +130,11 @@ class Deadline:
         return self._ends - time.monotonic()
 
     def check(self) -> None:
-        """Raise `DeadlineExceeded` if it is over."""
+        """Raise `DeadlineExceeded` if it is over, and `Cancelled` if it is wished to be."""
         if self.passed:
             raise self.error()
+        if self._cancel.is_set():
+            raise Cancelled
 
     def error(self) -> DeadlineExceeded:
         """What is raised when it is over."""
@@ -142,6 +160,7 @@ def call(
 
     Raises:
         DeadlineExceeded: the next try would come after `deadline`.
+        Cancelled: the caller wants no more tries.
     """
     import tenacity
 
@@ -160,6 +179,7 @@ def call(
         wait=_pause,
         retry=tenacity.retry_if_exception(is_transient),
         before_sleep=note,
+        sleep=deadline.sleep,
         reraise=True,
     )
     return retrying(function)

@@ -31,7 +31,7 @@ from reposync.errors import (
     StoreUnavailable,
     SyncError,
 )
-from reposync.retry import Deadline, Fault
+from reposync.retry import Cancelled, Deadline, Fault
 
 if TYPE_CHECKING:
     import httpx
@@ -239,7 +239,14 @@ class Store:
 
         Chroma 1.5 can hang for good, in native code, when the disk fills up while it writes.
         """
-        if self.folder is not None and shutil.disk_usage(self.folder).free < MIN_FREE_BYTES:
+        if self.folder is None:
+            return
+        self.require_folder()
+        try:
+            free = shutil.disk_usage(self.folder).free
+        except OSError as error:
+            raise _ours(error, f"looking at {self.folder}", StoreUnavailable) from error
+        if free < MIN_FREE_BYTES:
             raise StoreUnavailable(
                 f"The disk of {self.folder} has less than {MIN_FREE_BYTES >> 20} MiB left, and"
                 " Chroma hangs when it runs full. Make room and sync again: what was written is"
@@ -297,7 +304,7 @@ class Store:
                 deadline=self.deadline,
                 on_retry=self._note_retry,
             )
-        except SyncError:
+        except (SyncError, Cancelled):
             raise
         except Exception as error:
             self.require_folder()

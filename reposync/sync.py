@@ -25,6 +25,7 @@ from reposync.progress import Report, reporter
 from reposync.records import Action, Known
 from reposync.request import Request, check_owner, make_request, open_state
 from reposync.result import SyncProgress, SyncResult
+from reposync.retry import Cancelled
 from reposync.run_record import RunRecord
 from reposync.survey import Survey
 from reposync.tally import Tally
@@ -84,13 +85,11 @@ def sync_repository(
         SyncError: a fault that is not one file's; `result` says how far it came, and the next call
             goes on from there.
     """
-    request = make_request(path, name, store, collection, embedding_function, config, lock)
+    request = make_request(path, name, store, collection, embedding_function, config, lock, cancel)
 
     def run(report: Report) -> SyncResult:
         with open_state(request) as manifest:
-            return _Run(request, manifest, cancel, report).run(
-                full=full, allow_deletions=allow_deletions
-            )
+            return _Run(request, manifest, report).run(full=full, allow_deletions=allow_deletions)
 
     with reporter(progress) as tell, closing(request.store), _alone(request) as note:
 
@@ -114,11 +113,12 @@ def _alone(request: Request) -> Iterator[Report]:
         what notes how far the sync is, for one that waits for its end.
     """
     if request.store.kind == "memory":
-        with request.lock.hold():
+        with request.lock:
             yield lambda _: None
     else:
         folder = state_folder(request.store)
-        with repository_lock(folder, request.lock_key, request.patience) as note:
+        timeout, deadline = request.config.lock_timeout, request.deadline
+        with repository_lock(folder, request.lock_key, timeout, deadline=deadline) as note:
             yield note.write
 
 
@@ -129,13 +129,10 @@ class _Run:
         self,
         request: Request,
         manifest: Manifest,
-        cancel: threading.Event | None,
         report: Report,
     ) -> None:
         self.request = request
         self.manifest = manifest
-        self.cancel = cancel or threading.Event()
-        self.cancelled = False
         self.report = report
         self.tally = Tally()
 
@@ -147,8 +144,12 @@ class _Run:
         try:
             with self.tally.stage("scan"):
                 self.log.note_source()
-            self._bring_in_step(allow_deletions=allow_deletions)
-            result = self.log.end(cancelled=self.cancelled)
+            cancelled = False
+            try:
+                self._bring_in_step(allow_deletions=allow_deletions)
+            except Cancelled:
+                cancelled = True
+            result = self.log.end(cancelled=cancelled)
         except BaseException as error:
             self.log.end_badly(error)
             raise
@@ -262,8 +263,7 @@ class _Run:
             self.request, self.manifest, record, survey.known, self.tally, rewrite=self._rewrites
         )
         for batch in batches(self._works(survey, workshop), self.request.config.batch_rows):
-            if self._is_over():
-                return
+            self.request.deadline.check()
             with self.tally.stage("commit"):
                 collection = target.collection() if batch.operations else None
             self.log.start()
@@ -272,18 +272,11 @@ class _Run:
 
     def _works(self, survey: Survey, workshop: Workshop) -> Iterator[FileWork]:
         for action in self._actions(survey):
-            if self._is_over():
-                return
+            self.request.deadline.check()
             with self.tally.stage("chunk"):
                 work = workshop.make(action)
             if work is not None:
                 yield work
-
-    def _is_over(self) -> bool:
-        """True if the caller wants no more; raises `DeadlineExceeded` if there is no more time."""
-        self.request.deadline.check()
-        self.cancelled = self.cancelled or self.cancel.is_set()
-        return self.cancelled
 
     def _actions(self, survey: Survey) -> Iterator[Action]:
         """The plan, its time counted as "plan"; reading files within it counts as "scan"."""

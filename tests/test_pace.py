@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from reposync.batch import Batch
-from reposync.pace import AIM, FIRST_GUESS, KINDS, Pace
+from reposync.pace import AIM, FEWEST, FIRST_GUESS, KINDS, Pace
 from reposync.rows import Row
 
 
@@ -78,11 +78,13 @@ def test_one_slow_hold_in_five_changes_nothing() -> None:
     assert sizes(pace, batch(150)) == [150]
 
 
-def test_a_row_that_takes_too_long_goes_alone() -> None:
-    """Less than one row cannot be written."""
-    pace = Pace(0.01)
-    pace.learn("writes", 1, 5.0)
-    assert sizes(pace, batch(3)) == [1, 1, 1]
+def test_a_call_has_its_price() -> None:
+    """Where a call alone takes too long, parts do not shrink down to a row each."""
+    pace, written = Pace(0.05), []
+    for part in pace.parts(batch(500)):
+        written.append(len(part.writes))
+        pace.learn("writes", len(part.writes), 0.03 + 0.001 * len(part.writes))
+    assert min(written[:-1]) >= FEWEST
 
 
 def test_what_is_learned_in_between_counts() -> None:

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import email.utils
 import socket
+import threading
 import time
 import types
 
 import chromadb.errors as chroma
 import httpx
 import pytest
-import tenacity
 
 from reposync import retry
 from reposync.errors import DeadlineExceeded
-from reposync.retry import Deadline, Fault, fault_of
+from reposync.retry import Cancelled, Deadline, Fault, fault_of
 
 REQUEST = httpx.Request("GET", "http://127.0.0.1")
 
@@ -165,7 +165,7 @@ class Calls:
 def waits(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     """Seconds that would have been waited; nobody waits."""
     waited: list[float] = []
-    monkeypatch.setattr(tenacity.nap.time, "sleep", waited.append)
+    monkeypatch.setattr(Deadline, "sleep", lambda _, seconds: waited.append(seconds))
     return waited
 
 
@@ -301,3 +301,16 @@ def test_faults_of_embedding_services_by_name(name: str) -> None:
     wrapped = RuntimeError("x")
     wrapped.__cause__ = told(1)
     assert fault_of(wrapped) is Fault.TRANSIENT
+
+
+def test_a_cancel_ends_the_tries() -> None:
+    """Whoever wants no more does not wait for the next try."""
+    cancel = threading.Event()
+    calls = Calls(told(50))
+    calls.deadline = Deadline(None, cancel)
+    threading.Timer(0.05, cancel.set).start()
+    with pytest.raises(Cancelled):
+        calls.run(5)
+    assert calls.made == 1
+    with pytest.raises(Cancelled):
+        calls.deadline.check()

@@ -233,21 +233,18 @@ class ChromaLock:
         return held if mine else None
 
     def _line_up(self) -> Waiting:
+        check = self._store.deadline.check
         if self._folder is not None:
             folder = self._folder.folder
             self._store.require_folder()
             make_folder(folder)
             queue = Queue(folder / STATE_FOLDER / "queue")
-            return line_up(folder / LOCK_FILE, queue, self._rest, self._patience)
+            return line_up(folder / LOCK_FILE, queue, self.timeout, rest=self._rest, check=check)
         if self._store.kind == "server":
-            return poll(_Nothing, self._patience)
+            return poll(_Nothing, self.timeout, check=check)
         assert self._store.system is not None
         lock = _memory_locks.setdefault(self._store.system, _MemoryLock())
-        return poll(lock.attempt, self._patience)
-
-    @property
-    def _patience(self) -> float:
-        return min(self.timeout, self._store.deadline.left)
+        return poll(lock.attempt, self.timeout, check=lambda: None)
 
     def _rest(self) -> float:
         """Leave the lock to those who poll it, now and then; see `State.rest`."""
@@ -261,7 +258,6 @@ class ChromaLock:
             self._meter.acquired(time.monotonic() - asked, contended=sleeps > 0)
             return taken
         self._meter.timed_out()
-        self._store.deadline.check()
         if self._folder is None:
             raise LockTimeout(
                 f"Another thread used the in-memory store for more than {self.timeout:g} s. Wait"
@@ -291,9 +287,26 @@ class ChromaLock:
                 f"The lock= that was passed could not be taken ({type(error).__name__}: {error})."
                 " Wait for its holder to end, or give it a longer timeout."
             ) from error
-        with ExitStack() as stack:
-            stack.push(self.also)
+        failed: BaseException | None = None
+        try:
             yield
+        except BaseException as error:
+            failed = error
+            raise
+        finally:
+            self._let_also_go(failed)
+
+    def _let_also_go(self, failed: BaseException | None) -> None:
+        assert self.also is not None
+        traceback = failed.__traceback__ if failed else None
+        try:
+            self.also.__exit__(type(failed) if failed else None, failed, traceback)
+        except Exception as error:
+            raise LockError(
+                f"The lock= that was passed was lost while it was held ({type(error).__name__}:"
+                f" {error}): others may have written meanwhile. Give it a longer timeout, and sync"
+                " again: that goes on from there."
+            ) from error
 
     # -- holding it ------------------------------------------------------------------------------
 

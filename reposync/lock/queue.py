@@ -71,14 +71,22 @@ class Queue:
             ticket.remove()
 
 
-def line_up(path: Path, queue: Queue, rest: Callable[[], float], timeout: float) -> Waiting:
+def line_up(
+    path: Path,
+    queue: Queue,
+    timeout: float,
+    *,
+    rest: Callable[[], float],
+    check: Callable[[], None],
+) -> Waiting:
     """Take the lock file `path` in turn.
 
     Args:
         path: the lock file; its folder is there.
         queue: those who wait for it.
-        rest: for how many more seconds the lock is to be left to those who only poll.
         timeout: seconds.
+        rest: for how many more seconds the lock is to be left to those who only poll.
+        check: raises when there is a reason to give up.
     """
     ends = time.monotonic() + timeout
     if queue.first() is None and not rest():
@@ -96,16 +104,20 @@ def line_up(path: Path, queue: Queue, rest: Callable[[], float], timeout: float)
                 queue.remove_if_dead(first)
             if time.monotonic() >= ends:
                 return None
+            check()
             yield POLL_SECONDS
     finally:
         ticket.remove()
     raise AssertionError  # a count does not end
 
 
-def poll(attempt: Callable[[], Taken | None], timeout: float) -> Waiting:
-    """Take a lock that nobody lines up for."""
+def poll(
+    attempt: Callable[[], Taken | None], timeout: float, *, check: Callable[[], None]
+) -> Waiting:
+    """Take a lock that nobody lines up for; the arguments are as for `line_up`."""
     ends = time.monotonic() + timeout
     while (taken := attempt()) is None and time.monotonic() < ends:
+        check()
         yield POLL_SECONDS
     return taken
 

@@ -15,6 +15,7 @@ from reposync.holder import Holder
 from reposync.lock.file import make_folder, try_lock
 from reposync.lock.queue import poll, wait
 from reposync.result import SyncProgress
+from reposync.retry import Cancelled, Deadline
 from reposync.store import Store
 
 NOTE_SECONDS = 0.5
@@ -39,13 +40,16 @@ class SyncNote:
 
 
 @contextmanager
-def repository_lock(folder: Path, key: str, timeout: float) -> Iterator[SyncNote]:
+def repository_lock(
+    folder: Path, key: str, timeout: float, *, deadline: Deadline | None = None
+) -> Iterator[SyncNote]:
     """Hold the lock of one repository.
 
     Args:
         folder: see `state_folder`.
         key: what tells the repository apart, in hex.
         timeout: seconds to wait.
+        deadline: a reason to give up earlier.
 
     Yields:
         where to note how far the sync is.
@@ -56,7 +60,11 @@ def repository_lock(folder: Path, key: str, timeout: float) -> Iterator[SyncNote
     """
     lock_path, note_path = folder / f"sync-{key}.lock", folder / f"sync-{key}.json"
     make_folder(folder)
-    taken, _ = wait(poll(lambda: try_lock(lock_path), timeout))
+    check = (deadline or Deadline(None)).check
+    try:
+        taken, _ = wait(poll(lambda: try_lock(lock_path), timeout, check=check))
+    except Cancelled:
+        taken = None
     if taken is None:
         raise _in_progress(note_path)
     try:
