@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar, cast
 
 from reposync.errors import EmbeddingMismatch, IndexDamaged, StoreError, StoreUnavailable
@@ -73,6 +73,67 @@ class Collection:
             lambda: self._chroma.get(limit=1, include=[]), f"loading the index of {self.name!r}"
         )
 
+    @property
+    def space(self) -> str:
+        """By which distance rows are compared: "cosine", "l2" or "ip"."""
+        # Not `configuration`: that fails where the embedding function is not registered.
+        hnsw = self._chroma._model.configuration_json.get("hnsw") or {}  # noqa: SLF001
+        return str(hnsw.get("space", "l2"))
+
+    def all_ids(self) -> list[str]:
+        """The ids of all rows, whoever wrote them."""
+
+        def get() -> list[str]:
+            return list(self._chroma.get(include=[])["ids"])
+
+        return self._store.call(get, f"listing the rows of {self.name!r}")
+
+    def contents(self, ids: Sequence[str]) -> list[tuple[str, str, dict[str, Any]]]:
+        """Up to `PAGE_ROWS` rows without their vectors: (id, document, metadata)."""
+
+        def get() -> dict[str, Any]:
+            found = self._chroma.get(ids=list(ids), include=["documents", "metadatas"])
+            return cast("dict[str, Any]", found)
+
+        page = self._store.call(get, f"reading {len(ids)} rows of {self.name!r}")
+        columns = zip(page["ids"], page["documents"], page["metadatas"], strict=True)
+        return [(row_id, document or "", metadata or {}) for row_id, document, metadata in columns]
+
+    def readable_vectors(
+        self, ids: Sequence[str], *, singly: bool = True
+    ) -> dict[str, NDArray[np.float32]]:
+        """The vectors of up to `PAGE_ROWS` rows by id, without those that the index lost.
+
+        One that is lost fails all that are asked for with it; so then they are asked for one by
+        one, or, if not `singly`, none is given.
+        """
+        import numpy as np
+
+        if not ids:
+            return {}
+
+        def get() -> dict[str, Any]:
+            return cast("dict[str, Any]", self._chroma.get(list(ids), include=["embeddings"]))
+
+        try:
+            page = self._store.call(get, f"reading the vectors of {self.name!r}")
+        except IndexDamaged:
+            if len(ids) == 1 or not singly:
+                return {}
+            singles = (self.readable_vectors([row_id]) for row_id in ids)
+            return {row_id: vector for single in singles for row_id, vector in single.items()}
+        return dict(zip(page["ids"], np.asarray(page["embeddings"], dtype=np.float32), strict=True))
+
+    def write_vectors(self, vectors: Mapping[str, NDArray[np.float32]]) -> None:
+        """Write vectors of rows that are there; nothing else of them changes."""
+        import numpy as np
+
+        def write() -> None:
+            # Not `update`: that does nothing for a row that the index does not know.
+            self._chroma.upsert(ids=list(vectors), embeddings=np.stack(list(vectors.values())))
+
+        self._store.call(write, f"writing {len(vectors)} vectors to {self.name!r}")
+
     def ids(self, repository: str) -> list[str]:
         """The ids of all rows of one repository."""
 
@@ -119,13 +180,16 @@ class Collection:
         vectors = np.asarray(page["embeddings"], dtype=np.float32)
         yield from zip(page["ids"], page["documents"], page["metadatas"], vectors, strict=True)
 
-    def check_index(self) -> None:
+    def check_index(self, *, besides: Container[str] = ()) -> None:
         """Read every vector, and query one; raise `IndexDamaged` if that cannot be done.
 
         ``count()`` and ``get()`` without vectors look fine on an index that lost its vectors.
+
+        Args:
+            besides: ids of rows that do not matter.
         """
         for page in self._pages([]):
-            self.check_vectors(page["ids"])
+            self.check_vectors([row_id for row_id in page["ids"] if row_id not in besides])
 
     def check_vectors(self, ids: Sequence[str]) -> None:
         """Read the vectors of up to `PAGE_ROWS` rows; raise `IndexDamaged` if that fails."""

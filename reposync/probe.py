@@ -6,6 +6,7 @@ here, under the store lock that the parent holds:
 
 - ``files`` compares the sizes of the index files with what they say of themselves.
 - ``check`` reads every vector through Chroma; exit status 0 means that the index is sound.
+- ``vectors`` copies those that the index files hold, without Chroma, which may crash on them.
 - ``owners`` reads from Chroma's database alone whose rows the collection holds.
 - ``rows`` copies from there the rows of other repositories, to be written again with their vectors.
 """
@@ -13,19 +14,27 @@ here, under the store lock that the parent holds:
 from __future__ import annotations
 
 import json
+import os
+import pickletools
 import sqlite3
 import struct
 import subprocess
 import sys
-from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager, suppress
 from itertools import groupby
 from operator import itemgetter
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from reposync.collection import Collection
 from reposync.errors import IndexDamaged
+from reposync.freshness import STATE_FOLDER
 from reposync.store import Store
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 CHECK_SECONDS = 300
 FILES_SECONDS = 60
@@ -47,9 +56,9 @@ def files_in_child(store: Store, collection: Collection) -> bool:
 
 def check_in_child(store: Store, collection: Collection) -> None:
     """Raise `IndexDamaged` unless a child process can read the whole index of `collection`."""
-    arguments = [str(store.folder), store.tenant, store.database, collection.name]
+    where = [str(store.folder), store.tenant, store.database, collection.name]
     try:
-        child = _run("check", arguments, CHECK_SECONDS)
+        child = _run("check", where, CHECK_SECONDS)
     except subprocess.TimeoutExpired as error:
         raise IndexDamaged(
             f"Reading the vector index of {collection.name!r} did not end within {CHECK_SECONDS} s."
@@ -58,6 +67,39 @@ def check_in_child(store: Store, collection: Collection) -> None:
         raise IndexDamaged(
             f"The vector index of {collection.name!r} cannot be read: {_last_words(child)}"
         )
+
+
+def vectors_in_child(store: Store, collection: Collection, copy: Path) -> Path:
+    """Copy the vectors that the index files of `collection` hold to the folder `copy`: their ids to
+    `IDS`, the vectors to `VECTORS`, row by row. What is only in Chroma's log yet is not among them.
+
+    Returns:
+        the folder of the index; it may not exist.
+
+    Raises:
+        IndexDamaged: where the index is cannot be said.
+    """
+    arguments = [str(store.folder), collection.id, collection.space, str(copy)]
+    child = _run("vectors", arguments, CHECK_SECONDS)
+    if child.returncode != 0:
+        raise IndexDamaged(
+            f"The vectors of {collection.name!r} cannot be saved: {_last_words(child)}"
+        )
+    assert store.folder is not None
+    return store.folder / str(json.loads(child.stdout))
+
+
+def given_up(folder: Path, collection_id: str) -> Path:
+    """The file with the ids of rows whose vectors were found to be lost, and were named."""
+    return folder / STATE_FOLDER / f"lost-{collection_id}.json"
+
+
+def read_given_up(folder: Path, collection_id: str) -> set[str]:
+    """What is in the file `given_up`; nothing if there is none."""
+    try:
+        return set(json.loads(given_up(folder, collection_id).read_text("utf-8")))
+    except (OSError, ValueError):
+        return set()
 
 
 def owners_in_child(store: Store, collection: Collection) -> set[str | None] | None:
@@ -92,7 +134,10 @@ def _run(mode: str, arguments: list[str], seconds: float) -> subprocess.Complete
 
 
 def check(folder: str, tenant: str, database: str, name: str) -> None:
-    """Read every vector of a collection; what goes wrong is raised, or kills this process."""
+    """Read every vector of a collection; what goes wrong is raised, or kills this process.
+
+    Those that were given up before are no new damage.
+    """
     import chromadb
     from chromadb.config import Settings
 
@@ -101,7 +146,7 @@ def check(folder: str, tenant: str, database: str, name: str) -> None:
     )
     collection = Store(client).find(name)
     if collection is not None:
-        collection.check_index()
+        collection.check_index(besides=read_given_up(Path(folder), collection.id))
 
 
 _ROWS = """
@@ -131,9 +176,11 @@ WHERE segment.collection = ? ORDER BY row.id
 """
 
 _SEGMENT = "SELECT id FROM segments WHERE collection = ? AND scope = 'VECTOR'"
+_DIMENSION = "SELECT dimension FROM collections WHERE id = ?"
 
-# hnswlib's header: version, offset, room, elements, bytes an element, and more.
-_HEADER = struct.Struct("<i5Q")
+# hnswlib's header: version, offset, room, elements, bytes an element, where in it the label and the
+# vector are, and more.
+_HEADER = struct.Struct("<i6Q")
 _HEADER_BYTES = 100
 
 
@@ -155,6 +202,81 @@ def rows(folder: str, collection_id: str, name: str, copy: str) -> None:
                 file.write(json.dumps((row_id, document, metadata)) + "\n")
 
 
+IDS, VECTORS = "ids.json", "vectors.npy"
+
+
+def vectors(folder: str, collection_id: str, space: str, copy: str) -> str:
+    """See `vectors_in_child`; of files that make no sense, nothing is copied."""
+    import numpy as np
+
+    with _database(folder) as db:
+        ((segment,),) = db.execute(_SEGMENT, (collection_id,))
+        ((dimension,),) = db.execute(_DIMENSION, (collection_id,))
+    try:
+        ids, found = _read_vectors(Path(folder, segment), dimension or 0, cosine=space == "cosine")
+    except Exception:  # noqa: BLE001 - whatever noise in the files leads to
+        ids, found = [], np.zeros((0, dimension or 0), np.float32)
+    with Path(copy, VECTORS).open("wb") as file:
+        np.save(file, found)
+        os.fsync(file.fileno())
+    with Path(copy, IDS).open("w", encoding="utf-8") as lines:
+        json.dump(ids, lines)
+        lines.flush()
+        os.fsync(lines.fileno())
+    return str(segment)
+
+
+def _read_vectors(
+    index: Path, dimension: int, *, cosine: bool
+) -> tuple[list[str], NDArray[np.float32]]:
+    """What Chroma 1.x would read from sound index files, element by element.
+
+    An element holds its links, its vector and its label; the last file says which id has which
+    label. For cosine distance the vector has length one there, and its length is in length.bin.
+    """
+    import numpy as np
+
+    labels = _read_labels((index / "index_metadata.pickle").read_bytes())
+    header = _HEADER.unpack_from((index / "header.bin").read_bytes())
+    _, _, _, elements, element_bytes, label_at, vector_at = header
+    if (label_at - vector_at, element_bytes - label_at) != (4 * dimension, 8):
+        raise ValueError(f"header.bin does not speak of vectors of dimension {dimension}")
+    raw = np.fromfile(index / "data_level0.bin", dtype=np.uint8)
+    count = min(elements, len(raw) // element_bytes)
+    table = raw[: count * element_bytes].reshape(count, element_bytes)
+    found = table[:, vector_at:label_at].copy().view("<f4")
+    if cosine:
+        lengths = np.fromfile(index / "length.bin", dtype="<f4", count=count)
+        found[: len(lengths)] *= lengths[:, None]
+    numbers = table[:, label_at:].copy().view("<u8")[:, 0].tolist()
+    # Where two writers left two elements of one label, hnswlib, too, takes the last one.
+    where = {label: at for at, label in enumerate(numbers) if np.isfinite(found[at]).all()}
+    known = [row_id for row_id, label in labels.items() if label in where]
+    return known, found[[where[labels[row_id]] for row_id in known]]
+
+
+_STRINGS = ("BINUNICODE", "SHORT_BINUNICODE")
+_NUMBERS = ("BININT", "BININT1", "BININT2", "LONG1")
+
+
+def _read_labels(content: bytes) -> dict[str, int]:
+    """The labels by id in index_metadata.pickle; if it was cut off, those that are in it.
+
+    It is not unpickled: that can run anything, and tells nothing of a file that was cut off.
+    """
+    found: dict[str, int] = {}
+    last: str | None = None
+    with suppress(ValueError):
+        for code, value, _ in pickletools.genops(content):
+            if value == "label_to_id" and found:
+                break
+            if value == "id_to_label" or (last is not None and code.name in _STRINGS):
+                last = str(value)
+            elif last is not None and code.name in _NUMBERS:
+                found[last] = int(value or 0)
+    return found
+
+
 def files(folder: str, collection_id: str) -> bool:
     """See `files_in_child`; an index that was never flushed has no files yet.
 
@@ -173,7 +295,7 @@ def _flush_cut_off(index: Path) -> bool:
     header = (index / "header.bin").read_bytes()
     if len(header) != _HEADER_BYTES:
         raise ValueError(f"header.bin has {len(header)} bytes")
-    _, _, _, elements, element_bytes, _ = _HEADER.unpack_from(header)
+    _, _, _, elements, element_bytes, *_ = _HEADER.unpack_from(header)
     links = _link_bytes((index / "link_lists.bin").read_bytes(), elements)
     needed = {
         "data_level0.bin": elements * element_bytes,
@@ -209,10 +331,11 @@ def _database(folder: str) -> Iterator[sqlite3.Connection]:
 
 if __name__ == "__main__":
     mode, *arguments = sys.argv[1:]
-    if mode == "check":
-        check(*arguments)
-    elif mode == "rows":
-        rows(*arguments)
-    else:
-        answer = files(*arguments) if mode == "files" else owners(*arguments)
-        sys.stdout.write(json.dumps(answer))
+    modes: dict[str, Callable[..., object]] = {
+        "check": check,
+        "files": files,
+        "owners": owners,
+        "rows": rows,
+        "vectors": vectors,
+    }
+    sys.stdout.write(json.dumps(modes[mode](*arguments)))

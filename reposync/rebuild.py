@@ -12,6 +12,7 @@ from reposync.collection import Collection
 from reposync.errors import IndexDamaged
 from reposync.lock import ChromaLock, state_folder
 from reposync.manifest import Manifest, RepositoryKey
+from reposync.mend import cached_vectors, mend
 from reposync.probe import owners_in_child, rows_in_child
 from reposync.rows import Row, embedded_text, row_digest, text_key
 from reposync.store import Store
@@ -29,14 +30,17 @@ def make_anew(
     key: RepositoryKey,
     function: object,
     damage: IndexDamaged,
-) -> None:
-    """Replace a damaged collection by a new one.
+) -> tuple[str, ...]:
+    """Replace a damaged collection by a new one; or mend it, if others' rows are in it, too.
 
     Rows of other repositories in it are written again here. Those of `key` are left to its sync,
     which is under way and has the files at hand.
 
+    Returns:
+        warnings, see `reposync.mend`.
+
     Raises:
-        IndexDamaged: the collection also holds rows that reposync did not write.
+        IndexDamaged: that cannot be done.
     """
     store.require_room()  # what is dropped must be written again
     saved = state_folder(store) / f"saved-{key.collection}.jsonl"
@@ -44,23 +48,23 @@ def make_anew(
     with lock.hold():
         store.open()
         collection = store.find(key.collection)
-        if collection is not None:
-            names = manifest.names_in(key)
-            if not is_ours_alone(store, collection, names):
-                raise IndexDamaged(
-                    f"{damage} Collection {key.collection!r} also holds rows that reposync does"
-                    " not know, or may do so; it is left as it is. Save what they hold, delete the"
-                    " collection, and sync again: that computes nothing."
-                ) from damage
-            if store.kind == "folder" and len(names) > 1:
-                rows_in_child(store, collection, key.name, saved)
-            store.drop(key.collection)
-        manifest.lose_collection(key, DAMAGED)
-        collection = store.create(key.collection, function)
+        names = manifest.names_in(key)
+        shared = collection is not None and not is_ours_alone(store, collection, names)
+        if not shared:
+            if collection is not None:
+                if store.kind == "folder" and len(names) > 1:
+                    rows_in_child(store, collection, key.name, saved)
+                store.drop(key.collection)
+            manifest.lose_collection(key, DAMAGED)
+            collection = store.create(key.collection, function)
+    assert collection is not None
+    if shared:
+        return mend(store, lock, manifest, key, collection, damage)
     logger.warning("collection %r is made anew: %s", key.collection, damage)
     if saved.exists():
         _write_again(collection, lock, manifest, key, saved)
         saved.unlink()
+    return ()
 
 
 def is_ours_alone(store: Store, collection: Collection, names: set[str]) -> bool:
@@ -81,12 +85,10 @@ def _write_again(
 
     with saved.open(encoding="utf-8") as lines:
         for rows in _pages(map(_row, lines), BATCH_ROWS):
-            vectors = {}
-            for model in {str(row.metadata["model"]) for row in rows}:
-                vectors.update(manifest.vectors(model, [row.text_hash for row in rows]))
-            found = [row for row in rows if row.text_hash in vectors]
+            vectors = cached_vectors(manifest, [(r.id, r.document, r.metadata) for r in rows])
+            found = [row for row in rows if row.id in vectors]
             if found:
-                stack = np.stack([vectors[row.text_hash][1] for row in found])
+                stack = np.stack([vectors[row.id] for row in found])
                 with lock.hold():
                     collection.upsert(found, stack)
                 manifest.found_again(key, found)

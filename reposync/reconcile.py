@@ -18,8 +18,8 @@ from reposync.errors import IndexDamaged
 from reposync.freshness import State
 from reposync.lock import ChromaLock
 from reposync.manifest import Manifest, RepositoryKey, RepositoryRecord
+from reposync.mend import cached_vectors, is_unfinished, same_direction
 from reposync.probe import check_in_child, files_in_child
-from reposync.rebuild import is_ours_alone
 from reposync.rows import embedded_text, row_digest, text_key
 from reposync.store import Store
 
@@ -56,8 +56,7 @@ def open_and_compare(
         store.open()
         collection = store.find(key.collection)
         if collection is not None:
-            names = manifest.names_in(key)
-            found = _look_at(store, collection, key, names, state, record.checked)
+            found = _look_at(store, collection, manifest, key, state, record.checked)
     manifest.describe(record.id, checked=state.generation)
     noted = manifest.all_rows(record.id)
     if collection is None:
@@ -82,8 +81,8 @@ def open_and_compare(
 def _look_at(
     store: Store,
     collection: Collection,
+    manifest: Manifest,
     key: RepositoryKey,
-    names: set[str],
     state: State,
     checked: int,
 ) -> set[str]:
@@ -92,21 +91,38 @@ def _look_at(
     All of it is read if index files changed outside of any hold since the generation `checked`, or
     a holder died; else a sample. A foreign client that only opens the store touches no index file.
     """
+    if is_unfinished(store, collection):
+        raise IndexDamaged(f"The index of {collection.name!r} was being mended.")
     doubtful = state.doubtful_at > checked
     if doubtful:  # first of all: even listing ids makes Chroma load the index
-        _look_at_files(store, collection, names, died=state.died_at > checked)
+        _look_at_files(store, collection, died=state.died_at > checked)
         check_in_child(store, collection)
     ids = sorted(collection.ids(key.name))
-    if not doubtful:
+    if doubtful:
+        _compare_vectors(collection, manifest, ids)
+    else:
         collection.check_vectors(ids[:: len(ids) // SAMPLE_ROWS + 1])
     return set(ids)
 
 
-def _look_at_files(store: Store, collection: Collection, names: set[str], *, died: bool) -> None:
+def _look_at_files(store: Store, collection: Collection, *, died: bool) -> None:
     cut_off = files_in_child(store, collection)
-    # Sizes that fit prove little after a death in mid-flush, and making it anew computes nothing.
-    if died and cut_off and is_ours_alone(store, collection, names):
+    # Sizes that fit prove little after a death in mid-flush, and making it good computes nothing.
+    if died and cut_off:
         raise IndexDamaged(f"Whoever wrote the index of {collection.name!r} died in the middle.")
+
+
+def _compare_vectors(collection: Collection, manifest: Manifest, ids: Sequence[str]) -> None:
+    """Raise `IndexDamaged` if a row has another vector than the one that was written.
+
+    Where two programs overwrote each other's index, rows may have each other's vectors.
+    """
+    for start in range(0, len(ids), PAGE_ROWS):
+        page = list(collection.rows(ids[start : start + PAGE_ROWS]))
+        cached = cached_vectors(manifest, (row[:3] for row in page))
+        for row_id, _, _, vector in page:
+            if row_id in cached and not same_direction(cached[row_id], vector):
+                raise IndexDamaged(f"Row {row_id!r} of {collection.name!r} has a wrong vector.")
 
 
 def _import(

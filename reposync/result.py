@@ -125,7 +125,11 @@ class SourceInfo(_Report):
 
 
 class SyncResult(_Report):
-    """What one `sync_repository` did; complete when it is returned."""
+    """What one `sync_repository` did; complete when it is returned.
+
+    Attributes:
+        warnings: what the run met with that is no fault of its files, and that you should know.
+    """
 
     repository: str
     path: str
@@ -140,6 +144,7 @@ class SyncResult(_Report):
     chunks: ChunkCounts = ChunkCounts()
     failures: tuple[FileFailure, ...] = ()
     skipped: tuple[SkippedFile, ...] = ()
+    warnings: tuple[str, ...] = ()
     stages: StageSeconds = StageSeconds()
     store: StoreUse = StoreUse()
     model: ModelInfo
@@ -176,6 +181,7 @@ class SyncResult(_Report):
             f"{files.failed} failed",
             f"  chunks      {chunks.added} added, {chunks.deleted} deleted, "
             f"{chunks.embedded} embedded, {chunks.reused} from the cache",
+            *(f"  warning     {warning}" for warning in self.warnings),
             *(f"  failed      {f.path}: {f.stage}: {f.message}" for f in self.failures[:10]),
         ]
         if len(self.failures) > 10:

@@ -172,7 +172,7 @@ class _Run:
                 if starts == MAX_STARTS or self.request.store.kind == "memory":
                     raise
                 with self.tally.stage("commit"):
-                    target.make_anew(damage)
+                    self.tally.warnings += target.make_anew(damage)
             else:
                 return
             must_look = True

@@ -46,6 +46,7 @@ class Tally:
         self.deleted_files: set[str] = set()
         self.failures: dict[str, Failure] = {}
         self.skipped: dict[str, SkipReason] = {}
+        self.warnings: tuple[str, ...] = ()
         self.added = self.deleted = self.reused = self.embedded = self.batches = 0
         self.embedding_retries = 0
         self.longest_hold = self.longest_reload = 0.0
@@ -168,6 +169,7 @@ class Tally:
             ),
             failures=tuple(FileFailure(**asdict(failure)) for failure in self.failures.values()),
             skipped=tuple(SkippedFile(path=p, reason=reason) for p, reason in self.skipped.items()),
+            warnings=self.warnings,
             stages=StageSeconds(**self._seconds),
             store=StoreUse(
                 batches=self.batches,

@@ -58,11 +58,11 @@ class Target:
         assert self._collection is not None
         return self._collection
 
-    def make_anew(self, damage: IndexDamaged) -> None:
-        """Replace a damaged collection, see `reposync.rebuild.make_anew`."""
+    def make_anew(self, damage: IndexDamaged) -> tuple[str, ...]:
+        """Replace or mend a damaged collection, see `reposync.rebuild.make_anew`."""
         request = self._request
         function = request.embedder.function
-        make_anew(request.store, request.lock, self._manifest, request.key, function, damage)
+        return make_anew(request.store, request.lock, self._manifest, request.key, function, damage)
 
     def _open_as_left(self) -> Collection:
         request = self._request
