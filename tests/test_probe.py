@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import struct
 from pathlib import Path
@@ -12,7 +13,15 @@ import pytest
 from chromadb.config import Settings
 
 from reposync.errors import IndexDamaged
-from reposync.probe import check_in_child, files, files_in_child, owners_in_child
+from reposync.probe import (
+    IDS,
+    VECTORS,
+    check_in_child,
+    files,
+    files_in_child,
+    owners_in_child,
+    vectors_in_child,
+)
 from reposync.store import Store
 
 ROWS = 1100  # more than Chroma's sync_threshold, so that the index is flushed to its files
@@ -109,6 +118,66 @@ def test_a_flush_that_was_cut_off_is_noticed(copy: Path) -> None:
     last = _index(copy) / "index_metadata.pickle"
     os.utime(last, ns=(0, 0))
     assert files(str(copy), identity) is True
+
+
+@pytest.mark.parametrize("space", ["l2", "cosine"])
+def test_files_tell_the_vectors_that_chroma_reads(tmp_path: Path, space: str) -> None:
+    """The vectors of the index files are those that Chroma gives, whatever their length."""
+    client = _client(tmp_path / "store")
+    collection = client.create_collection("notes", configuration={"hnsw": {"space": space}})
+    written = np.random.default_rng(1).standard_normal((ROWS, 8)).astype("f4") * 3
+    for start in range(0, ROWS, 100):
+        ids = [str(number) for number in range(start, start + 100)]
+        collection.upsert(ids=ids, embeddings=written[start : start + 100])
+    collection.delete(ids=["5"])
+    client.close()
+    client = _client(tmp_path / "store")  # what was flushed is now read from the files
+    opened = Store(client)
+    found = opened.find("notes")
+    assert found is not None
+    index = vectors_in_child(opened, found, tmp_path)
+    ids = json.loads((tmp_path / IDS).read_text())
+    vectors = np.load(tmp_path / VECTORS)
+    assert len(ids) == len(vectors) == 1000
+    assert index == _index(tmp_path / "store")
+    got = found.readable_vectors(ids)
+    assert ids.count("5") == 1, "deleted since the flush: only Chroma's log knows"
+    assert got.keys() == set(ids) - {"5"}
+    for row_id, vector in zip(ids, vectors, strict=True):
+        if row_id in got:
+            assert np.array_equal(vector, got[row_id])
+    client.close()
+
+
+def test_files_of_a_flush_that_was_cut_off_tell_what_is_in_them(copy: Path, tmp_path: Path) -> None:
+    """Of the file with the ids, the part that was written is enough to read those rows."""
+    client = _client(copy)
+    opened = Store(client)
+    found = opened.find("notes")
+    assert found is not None
+    right = found.readable_vectors([str(number) for number in range(1000)])
+    last = _index(copy) / "index_metadata.pickle"
+    os.truncate(last, last.stat().st_size // 3)
+    vectors_in_child(opened, found, tmp_path)
+    ids = json.loads((tmp_path / IDS).read_text())
+    assert 300 < len(ids) < 1000
+    for row_id, vector in zip(ids, np.load(tmp_path / VECTORS), strict=True):
+        assert np.array_equal(vector, right[row_id])
+    client.close()
+
+
+def test_noise_tells_no_vectors(copy: Path, tmp_path: Path) -> None:
+    """Index files without sense are read without harm, and nothing is made of them."""
+    noise = bytes((7 * at * at + 13) % 251 for at in range(5000))
+    for name in ("header.bin", "index_metadata.pickle", "data_level0.bin"):
+        (_index(copy) / name).write_bytes(noise)
+    client = _client(copy)
+    opened = Store(client)
+    collection = opened.find("notes")
+    assert collection is not None
+    vectors_in_child(opened, collection, tmp_path)
+    assert json.loads((tmp_path / IDS).read_text()) == []
+    client.close()
 
 
 def test_an_index_that_was_never_flushed_is_sound(tmp_path: Path) -> None:

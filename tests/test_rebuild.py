@@ -11,7 +11,7 @@ import pytest
 from chromadb.config import Settings
 from support import HashEmbedding
 
-from reposync import IndexDamaged, SyncResult, sync_repository
+from reposync import SyncResult, sync_repository
 
 FILES, PARAGRAPHS = 12, 60
 
@@ -98,14 +98,23 @@ def test_the_neighbours_rows_come_back_with_ours(shared: Shared) -> None:
 
 
 def test_rows_of_strangers_keep_a_collection_from_being_made_anew(shared: Shared) -> None:
-    """A collection that holds rows which reposync did not write is left as it is, and named."""
+    """A collection that holds rows which reposync did not write is mended instead."""
+    before = {name: shared.rows(name) for name in shared.trees}
     client = shared.client()
-    client.get_collection("shared", embedding_function=None).upsert(
+    notes = client.get_collection("shared", embedding_function=None)
+    notes.upsert(
         ids=["mine"], documents=["a host's own"], embeddings=[[1.0] * shared.function.dimension]
     )
+    identity = notes.id
     client.close()
+    embedded = shared.function.total
     shared.sync("first")
     shared.damage()
-    with pytest.raises(IndexDamaged, match="shared"):
-        shared.sync("first")
-    assert list(shared.store.glob("*/header.bin"))
+    assert shared.sync("first").ok
+    assert {name: shared.rows(name) for name in shared.trees} == before
+    assert shared.function.total == embedded
+    client = shared.client()
+    notes = client.get_collection("shared", embedding_function=None)
+    assert notes.get(ids=["mine"])["documents"] == ["a host's own"]
+    assert notes.id == identity
+    client.close()

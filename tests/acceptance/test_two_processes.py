@@ -24,9 +24,9 @@ if TYPE_CHECKING:
 class Peer:
     """A `host.py` process: commands in, answers out, never without a deadline."""
 
-    def __init__(self, shop: Workshop) -> None:
+    def __init__(self, shop: Workshop, script: str = "host.py") -> None:
         self.process = start(
-            "host.py", "--store", shop.store, "--log", shop.log, stdin=-1, stderr=None
+            script, "--store", shop.store, "--log", shop.log, stdin=-1, stderr=None
         )
         self.answers: queue.Queue[str] = queue.Queue()
         self.reader = threading.Thread(target=self._read)
