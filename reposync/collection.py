@@ -44,6 +44,8 @@ class Collection:
     def require(self, dimension: int | None, function: object = None) -> None:
         """Raise `EmbeddingMismatch` if vectors of this dimension or function do not belong here.
 
+        Nor do any where distance is not cosine: texts of different lengths would be ranked by it.
+
         Args:
             dimension: of the vectors; None if it is not known yet.
             function: the embedding function; None for Chroma's default.
@@ -56,6 +58,13 @@ class Collection:
                 f"Collection {self.name!r} holds vectors of dimension {model.dimension}, but the"
                 f" embedding function gives {dimension}. Pass the function it was made with, or"
                 " another collection=, or delete the collection first."
+            )
+        if self.space != "cosine":
+            raise EmbeddingMismatch(
+                f"Collection {self.name!r} compares vectors by the distance {self.space!r}, but"
+                " reposync writes for 'cosine', which does not depend on their lengths. Pass"
+                " another collection=, or make this one anew with"
+                ' configuration={"hnsw": {"space": "cosine"}}.'
             )
         same_default = {"default", "onnx_mini_lm_l6_v2"}
         if persisted and function_name and persisted != function_name:
@@ -77,8 +86,9 @@ class Collection:
     def space(self) -> str:
         """By which distance rows are compared: "cosine", "l2" or "ip"."""
         # Not `configuration`: that fails where the embedding function is not registered.
-        hnsw = self._chroma._model.configuration_json.get("hnsw") or {}  # noqa: SLF001
-        return str(hnsw.get("space", "l2"))
+        settings = self._chroma._model.configuration_json  # noqa: SLF001
+        index = settings.get("hnsw") or settings.get("spann") or {}
+        return str(index.get("space") or "l2")
 
     def all_ids(self) -> list[str]:
         """The ids of all rows, whoever wrote them."""

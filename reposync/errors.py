@@ -118,7 +118,13 @@ class CollectionGone(StoreError):
 
 
 class IndexDamaged(StoreError):
-    """The collection's vector index cannot be read any more, and trying again does not help."""
+    """The collection's vector index cannot be read any more, and trying again does not help.
+
+    Attributes:
+        collection_id: Chroma's id of the collection; None if that is not known.
+    """
+
+    collection_id: str | None = None
 
 
 class DeadlineExceeded(SyncError, TimeoutError):

@@ -56,7 +56,11 @@ def open_and_compare(
         store.open()
         collection = store.find(key.collection)
         if collection is not None:
-            found = _look_at(store, collection, manifest, key, state, record.checked)
+            try:
+                found = _look_at(store, collection, manifest, key, state, record.checked)
+            except IndexDamaged as damage:
+                damage.collection_id = collection.id
+                raise
     manifest.describe(record.id, checked=state.generation)
     noted = manifest.all_rows(record.id)
     if collection is None:
@@ -93,9 +97,11 @@ def _look_at(
     """
     if is_unfinished(store, collection):
         raise IndexDamaged(f"The index of {collection.name!r} was being mended.")
-    doubtful = state.doubtful_at > checked
+    # After a clock was set back, generations may begin anew below what was checked.
+    begun_anew = state.generation < checked
+    doubtful = begun_anew or state.doubtful_at > checked
     if doubtful:  # first of all: even listing ids makes Chroma load the index
-        _look_at_files(store, collection, died=state.died_at > checked)
+        _look_at_files(store, collection, died=begun_anew or state.died_at > checked)
         check_in_child(store, collection)
     ids = sorted(collection.ids(key.name))
     if doubtful:

@@ -62,6 +62,8 @@ class Target:
         """Replace or mend a damaged collection, see `reposync.rebuild.make_anew`."""
         request = self._request
         function = request.embedder.function
+        if self._collection is not None:
+            damage.collection_id = self._collection.id
         return make_anew(request.store, request.lock, self._manifest, request.key, function, damage)
 
     def _open_as_left(self) -> Collection:
