@@ -20,8 +20,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from chroma_server import address_of, connect
 
 from reposync import ChromaLock, SyncConfig, SyncResult, sync_repository
+from reposync.lock import state_folder
+from reposync.store import Store
 
 if TYPE_CHECKING:
     from chromadb.api import ClientAPI
@@ -168,11 +171,15 @@ class StoredRow:
 
 
 @contextmanager
-def opened(store: Path, *, locked: bool = True) -> Iterator[ClientAPI]:
-    """A client on a folder for the length of a block, as a host would open it.
+def opened(store: Path | ClientAPI, *, locked: bool = True) -> Iterator[ClientAPI]:
+    """A client on a store for the length of a block, as a host would open it.
 
-    A host that does not take the lock makes the next sync doubt, and examine, the whole index.
+    A host that does not take a folder's lock makes the next sync doubt, and examine, the whole
+    index. A client stays open.
     """
+    if not isinstance(store, Path):
+        yield store
+        return
     import chromadb
     from chromadb.config import Settings
 
@@ -203,13 +210,11 @@ def read_rows(store: Path | ClientAPI, collection: str) -> dict[str, StoredRow]:
     """Every row of a collection, by id; none if there is no such collection."""
     from chromadb.errors import NotFoundError
 
-    if isinstance(store, Path):
-        with opened(store) as client:
-            return read_rows(client, collection)
-    try:
-        return rows_of(store.get_collection(collection, embedding_function=None))
-    except NotFoundError:
-        return {}
+    with opened(store) as client:
+        try:
+            return rows_of(client.get_collection(collection, embedding_function=None))
+        except NotFoundError:
+            return {}
 
 
 def expected_texts(root: Path, *, without: tuple[Path, ...] = ()) -> dict[str, str]:
@@ -313,6 +318,11 @@ def start_python(code: str, *arguments: str | Path) -> subprocess.Popen[str]:
     )
 
 
+def store_at(where: str) -> Path | ClientAPI:
+    """The store that `Desk.where` named; a client of a server lasts as long as the process."""
+    return connect(where) if where.startswith("http:") else Path(where)
+
+
 def last_json(output: str) -> Any:
     """The JSON on the last line of a program's output."""
     return json.loads(output.splitlines()[-1])
@@ -323,10 +333,38 @@ class Desk:
     """One repository and one store, as one user has them."""
 
     root: Path
-    store: Path
+    store: Path | ClientAPI
     name: str = "repo"
     embedding: HashEmbedding = field(default_factory=HashEmbedding)
     config: SyncConfig = SMALL
+
+    @property
+    def folder(self) -> Path:
+        """The store's folder, for what concerns a store in a folder only."""
+        assert isinstance(self.store, Path), "a server has no folder here"
+        return self.store
+
+    @property
+    def state(self) -> Path:
+        """The folder of the locks and records."""
+        return state_folder(Store(self.store))
+
+    @property
+    def manifest(self) -> Path:
+        """Where the manifest lies."""
+        beside = self.store if isinstance(self.store, Path) else self.state
+        return beside / "reposync.sqlite3"
+
+    @property
+    def where(self) -> str:
+        """The store as an argument of a program, see `store_at`."""
+        return str(self.store) if isinstance(self.store, Path) else address_of(self.store)
+
+    def touched(self) -> bool:
+        """True if anything at all was made in the store or for it."""
+        if isinstance(self.store, Path):
+            return self.store.exists()
+        return self.state.exists() or bool(self.store.list_collections())
 
     def write(self, path: str, content: str | bytes) -> Path:
         """Write one file of the repository."""
@@ -372,7 +410,8 @@ class Desk:
     def check(self) -> dict[str, StoredRow]:
         """The collection is exactly in step with the folder; gives its rows."""
         rows = self.rows()
-        texts = expected_texts(self.root, without=(self.store,))
+        without = (self.store,) if isinstance(self.store, Path) else ()
+        texts = expected_texts(self.root, without=without)
         check_exact(rows, texts, repository=self.name, dimension=self.embedding.dimension)
         return rows
 

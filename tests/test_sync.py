@@ -6,10 +6,8 @@ import json
 import os
 import shutil
 import signal
-import socket
 import sqlite3
 import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -20,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
+from chroma_server import make_database_anew
 from support import (
     POISON,
     SMALL,
@@ -61,6 +60,8 @@ from reposync.vectors import _HARMLESS
 if TYPE_CHECKING:
     from chromadb.api import ClientAPI
 
+pytestmark = pytest.mark.usefixtures("own_home")
+
 QUICK = SyncConfig(chunk_tokens=32, batch_rows=32)
 """Small chunks, and batches that hold all of them: for whatever is not about batches."""
 
@@ -77,18 +78,6 @@ PROSE = "\n\n".join(PARAGRAPH.format(n=n) for n in range(9))
 CODE = "\n\n".join(CLASS.format(n=n) for n in range(4))
 
 
-@pytest.fixture(autouse=True)
-def _own_home(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nothing is read from, or left in, the home of whoever runs the tests."""
-    home = tmp_path_factory.mktemp("home")
-    monkeypatch.setenv("HOME", str(home))
-    for name in ("STATE", "DATA", "CACHE", "CONFIG"):
-        monkeypatch.setenv(f"XDG_{name}_HOME", str(home / name.lower()))
-    monkeypatch.setenv("GIT_CONFIG_GLOBAL", os.devnull)
-    monkeypatch.setenv("GIT_CONFIG_NOSYSTEM", "1")
-    monkeypatch.delenv("REPOSYNC_STORE", raising=False)
-
-
 @pytest.fixture
 def tmp_path() -> Iterator[Path]:
     """A folder for one test, removed at its end."""
@@ -98,9 +87,9 @@ def tmp_path() -> Iterator[Path]:
 
 
 @pytest.fixture
-def desk(tmp_path: Path) -> Desk:
+def desk(tmp_path: Path, place: Path | ClientAPI) -> Desk:
     """A repository of two files that each have several chunks, not synced yet."""
-    desk = Desk(tmp_path / "tree", tmp_path / "store", config=QUICK)
+    desk = Desk(tmp_path / "tree", place, config=QUICK)
     desk.write("prose.md", PROSE)
     desk.write("pkg/code.py", CODE)
     return desk
@@ -136,7 +125,7 @@ def test_nothing_changed(desk: Desk) -> None:
     assert result.chunks.model_dump() == {
         "total": before.chunks.total, "added": 0, "deleted": 0, "reused": 0, "embedded": 0
     }  # fmt: skip
-    assert (result.store.batches, result.store.lock_acquisitions) == (0, 0)
+    assert result.store.batches == 0
     assert desk.embedding.total == before.chunks.embedded
     desk.check()
 
@@ -262,9 +251,9 @@ def test_becoming_ignored_counts_as_deleted(desk: Desk) -> None:
     assert {row.metadata["path"] for row in rows.values()} == {".gitignore", "pkg/code.py"}
 
 
-def test_an_empty_repository(tmp_path: Path) -> None:
+def test_an_empty_repository(tmp_path: Path, place: Path | ClientAPI) -> None:
     """An empty folder is in step at once, and its collection is there for a host to open."""
-    desk = Desk(tmp_path / "tree", tmp_path / "store")
+    desk = Desk(tmp_path / "tree", place)
     desk.root.mkdir()
     result = desk.sync()
     assert counts(result) == {}
@@ -356,10 +345,11 @@ print(json.dumps({"loaded": loaded, "touched": touched, "files": result.files.mo
 """
 
 
+@pytest.mark.folder_only
 def test_nothing_changed_opens_nothing(desk: Desk) -> None:
     """When nothing changed, no file is read, and chromadb is not even imported."""
     desk.settled()
-    answer = last_json(python(IDLE_SYNC, desk.root, desk.store).stdout)
+    answer = last_json(python(IDLE_SYNC, desk.root, desk.folder).stdout)
     assert answer["files"]["unchanged"] == 2
     assert answer["loaded"] == []
     inside = [path for path in answer["touched"] if path.startswith(str(desk.root))]
@@ -391,13 +381,22 @@ def test_an_edit_of_equal_size_right_after_a_sync_is_noticed(desk: Desk) -> None
 
 
 def test_touching_costs_nothing(desk: Desk) -> None:
-    """Files with new times and old content are unchanged, and the store is left alone."""
+    """Files with new times and old content are unchanged, and nothing is written."""
     desk.settled()
     for file in ("prose.md", "pkg/code.py"):
         os.utime(desk.root / file)
     result = desk.sync()
     assert counts(result) == {"unchanged": 2}
-    assert result.store.lock_acquisitions == 0
+    assert result.store.batches == 0
+
+
+@pytest.mark.folder_only
+def test_nothing_changed_takes_no_lock(desk: Desk) -> None:
+    """When nothing changed but a file's times, the store is left alone."""
+    desk.settled()
+    os.utime(desk.root / "prose.md")
+    assert desk.sync().store.lock_acquisitions == 0
+    assert desk.sync().store.lock_acquisitions == 0
 
 
 # -- A caller's mistakes ---------------------------------------------------------------------------
@@ -445,7 +444,7 @@ def test_a_mistake_is_told_before_anything_is_touched(desk: Desk, mistake: str) 
         desk.sync(**MISTAKES[mistake])
     assert len(str(caught.value)) > 20
     assert caught.value.result is None
-    assert not desk.store.exists()
+    assert not desk.touched()
 
 
 @pytest.mark.parametrize("mistake", sorted(MISTAKES.keys() - {"progress is a word"}))
@@ -453,7 +452,7 @@ def test_a_plan_tells_the_same_mistakes(desk: Desk, mistake: str) -> None:
     """`plan_repository` refuses what `sync_repository` refuses."""
     with pytest.raises(ConfigError):
         plan_repository(**desk.arguments(**MISTAKES[mistake]))
-    assert not desk.store.exists()
+    assert not desk.touched()
 
 
 def test_a_file_is_no_repository(desk: Desk) -> None:
@@ -462,7 +461,7 @@ def test_a_file_is_no_repository(desk: Desk) -> None:
         desk.sync(path=desk.root / "prose.md")
     with pytest.raises(ConfigError, match="folder"):
         desk.sync(store=desk.root / "prose.md")
-    assert not desk.store.exists()
+    assert not desk.touched()
 
 
 @pytest.mark.parametrize("pattern", ["", "#", "/", "***\0"])
@@ -471,7 +470,7 @@ def test_patterns_that_are_none_are_told_first(desk: Desk, pattern: str) -> None
     try:
         desk.sync(config=SyncConfig(exclude=(pattern,)))
     except ConfigError:
-        assert not desk.store.exists()
+        assert not desk.touched()
 
 
 @pytest.mark.parametrize(
@@ -561,6 +560,7 @@ def test_a_copied_clone_goes_on(desk: Desk, tmp_path: Path) -> None:
     assert desk.embedding.total == embedded
 
 
+@pytest.mark.folder_only
 def test_every_spelling_of_a_path_is_the_same_folder(
     desk: Desk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -568,7 +568,7 @@ def test_every_spelling_of_a_path_is_the_same_folder(
     desk.settled()
     (desk.root.parent / "link").symlink_to(desk.root)
     monkeypatch.chdir(desk.root)
-    for path, store in [(".", "../store"), ("../tree/", "../store/"), ("../link", desk.store)]:
+    for path, store in [(".", "../store"), ("../tree/", "../store/"), ("../link", desk.folder)]:
         result = desk.sync(path=path, store=store)
         assert counts(result) == {"unchanged": 2}
         assert result.store.lock_acquisitions == 0
@@ -642,7 +642,7 @@ def test_rows_of_others_are_left_alone(desk: Desk) -> None:
     (desk.root / "prose.md").unlink()
     desk.sync()
     desk.sync(full=True)
-    (desk.store / "reposync.sqlite3").unlink()
+    desk.manifest.unlink()
     desk.sync()
     rows = desk.rows()
     assert {key: row for key, row in rows.items() if key.startswith("mine")} == mine
@@ -653,9 +653,9 @@ def test_rows_of_others_are_left_alone(desk: Desk) -> None:
 
 
 @pytest.fixture
-def many(tmp_path: Path) -> Desk:
+def many(tmp_path: Path, place: Path | ClientAPI) -> Desk:
     """A repository of twenty files in one folder, in step."""
-    desk = Desk(tmp_path / "tree", tmp_path / "store")
+    desk = Desk(tmp_path / "tree", place)
     desk.write_many(20, "notes")
     desk.sync(config=SyncConfig())
     desk.config = SyncConfig()
@@ -734,7 +734,7 @@ def test_a_refused_sync_is_forgotten(many: Desk) -> None:
 def test_the_guard_holds_after_the_local_state_is_lost(many: Desk) -> None:
     """An emptied folder and a lost manifest together are still no instruction to delete."""
     remove(many, range(15))
-    (many.store / "reposync.sqlite3").unlink()
+    many.manifest.unlink()
     with pytest.raises(DeletionRefused):
         many.sync()
     assert len(many.rows()) == 20
@@ -793,31 +793,32 @@ def test_a_plan_is_what_the_sync_then_does(stirred: Desk) -> None:
 def test_a_plan_writes_nothing(stirred: Desk) -> None:
     """A dry run leaves the rows, and what is known of them, as they are."""
     before = stirred.rows()
-    noted = dump(stirred.store)
+    noted = dump(stirred.manifest)
     plan_repository(**stirred.arguments())
     plan_repository(**stirred.arguments(config=QUICK.model_copy(update={"chunk_tokens": 64})))
-    assert dump(stirred.store) == noted
+    assert dump(stirred.manifest) == noted
     assert stirred.rows() == before
     assert stirred.embedding.total == len({row.embedded_text for row in before.values()})
 
 
-def dump(store: Path) -> list[str]:
+def dump(manifest: Path) -> list[str]:
     """All that a manifest holds."""
-    with sqlite3.connect(store / "reposync.sqlite3") as database:
+    with sqlite3.connect(manifest) as database:
         lines = list(database.iterdump())
     database.close()
     return lines
 
 
+@pytest.mark.folder_only
 def test_a_plan_for_a_store_that_does_not_exist(desk: Desk) -> None:
     """A dry run of a cold sync creates nothing, in the store's place or in the repository."""
     before = snapshot(desk.root.parent)
     plan = plan_repository(**desk.arguments())
     assert plan.files.added == 2
     assert snapshot(desk.root.parent) == before
-    desk.store.mkdir()
+    desk.folder.mkdir()
     plan_repository(**desk.arguments())
-    assert snapshot(desk.store) == {}
+    assert snapshot(desk.folder) == {}
     assert desk.embedding.calls == []
 
 
@@ -909,28 +910,28 @@ def test_a_changed_model(desk: Desk) -> None:
 
 
 def lose_manifest(desk: Desk) -> None:
-    for file in desk.store.glob("reposync.sqlite3*"):
+    for file in desk.manifest.parent.glob("reposync.sqlite3*"):
         file.unlink()
 
 
 def overwrite_with_noise(desk: Desk) -> None:
-    (desk.store / "reposync.sqlite3").write_bytes(os.urandom(40_000))
+    desk.manifest.write_bytes(os.urandom(40_000))
 
 
 def overwrite_the_middle(desk: Desk) -> None:
-    file = desk.store / "reposync.sqlite3"
+    file = desk.manifest
     data = bytearray(file.read_bytes())
     data[8192:] = os.urandom(len(data) - 8192)
     file.write_bytes(data)
 
 
 def empty_the_manifest(desk: Desk) -> None:
-    (desk.store / "reposync.sqlite3").write_bytes(b"")
+    desk.manifest.write_bytes(b"")
 
 
 def put_a_foreign_database_there(desk: Desk) -> None:
     lose_manifest(desk)
-    database = sqlite3.connect(desk.store / "reposync.sqlite3")
+    database = sqlite3.connect(desk.manifest)
     database.execute("CREATE TABLE files (mine TEXT)")
     database.execute("PRAGMA user_version = 7")
     database.commit()
@@ -942,17 +943,21 @@ def delete_collection(desk: Desk) -> None:
         client.delete_collection("repo")
 
 
-def lose_the_chroma_folder(desk: Desk) -> None:
-    kept = (desk.store / "reposync.sqlite3").read_bytes()
-    shutil.rmtree(desk.store)
-    desk.store.mkdir()
-    (desk.store / "reposync.sqlite3").write_bytes(kept)
+def lose_all_of_chroma(desk: Desk) -> None:
+    if isinstance(desk.store, Path):
+        kept = desk.manifest.read_bytes()
+        shutil.rmtree(desk.store)
+        desk.store.mkdir()
+        desk.manifest.write_bytes(kept)
+    else:
+        make_database_anew(desk.store)
 
 
 def lose_all_but_the_collection(desk: Desk) -> None:
     lose_manifest(desk)
-    shutil.rmtree(desk.store / ".reposync")
-    (desk.store / ".chroma.lock").unlink()
+    shutil.rmtree(desk.state)
+    if isinstance(desk.store, Path):
+        (desk.store / ".chroma.lock").unlink()
 
 
 @pytest.mark.parametrize("edit", [False, True], ids=["same files", "and an edit"])
@@ -965,7 +970,7 @@ def lose_all_but_the_collection(desk: Desk) -> None:
         empty_the_manifest,
         put_a_foreign_database_there,
         delete_collection,
-        lose_the_chroma_folder,
+        lose_all_of_chroma,
         lose_all_but_the_collection,
     ],
 )
@@ -992,7 +997,7 @@ def test_a_foreign_database_is_kept_aside(desk: Desk) -> None:
     desk.sync()
     put_a_foreign_database_there(desk)
     desk.sync()
-    (aside,) = desk.store.glob("reposync.sqlite3.damaged-*")
+    (aside,) = desk.manifest.parent.glob("reposync.sqlite3.damaged-*")
     database = sqlite3.connect(aside)
     assert database.execute("SELECT count(*) FROM files").fetchone() == (0,)
     database.close()
@@ -1257,16 +1262,16 @@ def test_an_error_in_the_callers_progress(desk: Desk) -> None:
 SLOW_SYNC = """
 import sys, time
 from pathlib import Path
-from support import Desk, HashEmbedding
-root, store, log = map(Path, sys.argv[1:])
-embedding = HashEmbedding(log=log, before=lambda: time.sleep(0.05))
-Desk(root, store, embedding=embedding).sync()
+from support import Desk, HashEmbedding, store_at
+root, where, log = sys.argv[1:]
+embedding = HashEmbedding(log=Path(log), before=lambda: time.sleep(0.05))
+Desk(Path(root), store_at(where), embedding=embedding).sync()
 """
 
 
 def interrupt(desk: Desk, log: Path, number: int) -> None:
     """Start a sync in another process, and signal it once it is well under way."""
-    with start_python(SLOW_SYNC, desk.root, desk.store, log) as child:
+    with start_python(SLOW_SYNC, desk.root, desk.where, log) as child:
         deadline = time.monotonic() + 30
         while not log.exists() or log.stat().st_size < 65 * 12:
             assert child.poll() is None, child.communicate()[1]
@@ -1282,10 +1287,10 @@ def interrupt(desk: Desk, log: Path, number: int) -> None:
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL], ids=["Ctrl-C", "kill -9"])
-def test_interrupted(tmp_path: Path, number: int) -> None:
+def test_interrupted(tmp_path: Path, place: Path | ClientAPI, number: int) -> None:
     """Ctrl-C and kill -9 end a sync promptly; the next one takes it up, and repeats one batch."""
     log = tmp_path / "log"
-    desk = Desk(tmp_path / "tree", tmp_path / "store", embedding=HashEmbedding(log=log))
+    desk = Desk(tmp_path / "tree", place, embedding=HashEmbedding(log=log))
     desk.write_many(80)
     interrupt(desk, log, number)
     result = desk.sync()
@@ -1297,10 +1302,10 @@ def test_interrupted(tmp_path: Path, number: int) -> None:
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL], ids=["Ctrl-C", "kill -9"])
-def test_resumed_is_said(tmp_path: Path, number: int) -> None:
+def test_resumed_is_said(tmp_path: Path, place: Path | ClientAPI, number: int) -> None:
     """A sync that takes up an interrupted run says so, once."""
     log = tmp_path / "log"
-    desk = Desk(tmp_path / "tree", tmp_path / "store")
+    desk = Desk(tmp_path / "tree", place)
     desk.write_many(80)
     interrupt(desk, log, number)
     assert desk.sync().resumed
@@ -1334,17 +1339,17 @@ def test_one_sync_of_a_repository_at_a_time(desk: Desk) -> None:
 BLOCKED_SYNC = """
 import sys
 from pathlib import Path
-from support import Desk, HashEmbedding
+from support import Desk, HashEmbedding, store_at
 def block():
     print("embedding", flush=True)
     sys.stdin.readline()
-Desk(Path(sys.argv[1]), Path(sys.argv[2]), embedding=HashEmbedding(before=block)).sync()
+Desk(Path(sys.argv[1]), store_at(sys.argv[2]), embedding=HashEmbedding(before=block)).sync()
 """
 
 
 def test_a_sync_in_another_process(desk: Desk) -> None:
     """While another process syncs the repository, the error names that process."""
-    with start_python(BLOCKED_SYNC, desk.root, desk.store) as child:
+    with start_python(BLOCKED_SYNC, desk.root, desk.where) as child:
         assert child.stdout is not None
         assert child.stdout.readline() == "embedding\n"
         with pytest.raises(SyncInProgress, match=str(child.pid)):
@@ -1369,11 +1374,12 @@ desk.sync(store=client)
 """
 
 
+@pytest.mark.folder_only
 def test_in_memory_stores_of_two_processes_have_nothing_to_do_with_each_other(
     desk: Desk, in_memory: ClientAPI
 ) -> None:
     """Another process's in-memory store does not block a sync into this one's."""
-    with start_python(EPHEMERAL_SYNC, desk.root, desk.store) as child:
+    with start_python(EPHEMERAL_SYNC, desk.root, desk.folder) as child:
         assert child.stdout is not None
         assert child.stdout.readline() == "embedding\n"
         try:
@@ -1400,6 +1406,7 @@ with open(sys.argv[1] + "/.chroma.lock", "w") as file:
 """
 
 
+@pytest.mark.folder_only
 @pytest.mark.parametrize(
     ("holder", "named"), [(HOLD_THE_LOCK, True), (HOLD_THE_FILE, False)], ids=["ours", "foreign"]
 )
@@ -1407,7 +1414,7 @@ def test_lock_timeout_names_the_holder(desk: Desk, holder: str, named: bool) -> 
     """When somebody holds the store for too long, the error says who; then the sync goes on."""
     desk.settled()
     desk.write("new.txt", "something to write\n")
-    with start_python(holder, desk.store) as child:
+    with start_python(holder, desk.folder) as child:
         assert child.stdout is not None
         assert child.stdout.readline() == "held\n"
         config = QUICK.model_copy(update={"lock_timeout": 0.1})
@@ -1448,6 +1455,7 @@ def test_two_threads_sync_two_repositories_of_one_store(desk: Desk, tmp_path: Pa
 # -- A host in the same process --------------------------------------------------------------------
 
 
+@pytest.mark.folder_only
 @pytest.mark.parametrize("spelling", ["store", "store/", "./store", "../{}/store"])
 def test_a_hosts_live_client(desk: Desk, monkeypatch: pytest.MonkeyPatch, spelling: str) -> None:
     """A host's client on the folder, however spelled and set up, is used, and goes on working."""
@@ -1455,7 +1463,7 @@ def test_a_hosts_live_client(desk: Desk, monkeypatch: pytest.MonkeyPatch, spelli
     from chromadb.api.shared_system_client import SharedSystemClient
     from chromadb.config import Settings
 
-    folder = desk.store.parent
+    folder = desk.folder.parent
     monkeypatch.chdir(folder)
     settings = Settings(anonymized_telemetry=False, allow_reset=True)
     client = chromadb.PersistentClient(spelling.format(folder.name), settings=settings)
@@ -1480,6 +1488,7 @@ def test_a_hosts_live_client(desk: Desk, monkeypatch: pytest.MonkeyPatch, spelli
     client.close()
 
 
+@pytest.mark.folder_only
 def test_a_client_as_store_is_not_closed(desk: Desk) -> None:
     """The caller's own client is used, not closed, and shares all state with its folder's path."""
     with opened(desk.store, locked=False) as client:
@@ -1515,6 +1524,7 @@ def open_below(folder: Path) -> list[str]:
     return found
 
 
+@pytest.mark.folder_only
 @pytest.mark.skipif(not os.path.isdir("/proc/self/fd"), reason="needs /proc")
 def test_nothing_stays_open(desk: Desk) -> None:
     """After a sync, good or bad, no thread, file, lock or client of its own is left."""
@@ -1538,7 +1548,7 @@ def test_nothing_stays_open(desk: Desk) -> None:
         time.sleep(0.01)
     assert open_below(desk.root.parent) == []
     assert set(SharedSystemClient._identifier_to_system) <= systems
-    assert python(HOLD_THE_LOCK, desk.store).stdout == "held\n"
+    assert python(HOLD_THE_LOCK, desk.folder).stdout == "held\n"
 
 
 @pytest.fixture
@@ -1553,6 +1563,7 @@ def in_memory() -> Iterator[ClientAPI]:
     client.close()  # type: ignore[attr-defined]
 
 
+@pytest.mark.folder_only
 def test_an_in_memory_client(desk: Desk, in_memory: ClientAPI) -> None:
     """An `EphemeralClient` is kept in step as any store; a second sync reads nothing anew."""
     assert counts(desk.sync(store=in_memory)) == {"added": 2}
@@ -1569,100 +1580,23 @@ def test_an_in_memory_client(desk: Desk, in_memory: ClientAPI) -> None:
     in_memory.delete_collection("repo")
     assert desk.sync(store=in_memory).chunks.embedded == 0
     check_exact(read_rows(in_memory, "repo"), expected_texts(desk.root), repository="repo")
-    assert not desk.store.exists()
-
-
-# -- A server --------------------------------------------------------------------------------------
-
-
-@pytest.fixture
-def server(tmp_path: Path) -> Iterator[ClientAPI]:
-    """A client of a real Chroma server on a free port."""
-    import chromadb
-    from chromadb.config import Settings
-
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    command = [str(Path(sys.executable).parent / "chroma"), "run", "--host", "127.0.0.1"]
-    command += ["--port", str(port), "--path", str(tmp_path / "served")]
-    with (tmp_path / "server.log").open("wb") as log:
-        child = subprocess.Popen(command, stdout=log, stderr=log, cwd=tmp_path)
-    try:
-        for _ in range(300):
-            assert child.poll() is None, (tmp_path / "server.log").read_text()
-            with socket.socket() as probe:
-                if probe.connect_ex(("127.0.0.1", port)) == 0:
-                    break
-            time.sleep(0.1)
-        settings = Settings(anonymized_telemetry=False)
-        client = chromadb.HttpClient(host="127.0.0.1", port=port, settings=settings)
-        yield client
-        for owner in (client, client._admin_client):
-            owner._server._session.close()  # Chroma leaves its connections open
-        client.close()  # type: ignore[attr-defined]
-    finally:
-        child.kill()
-        child.wait()
-
-
-def test_a_server(desk: Desk, server: ClientAPI) -> None:
-    """A collection on a server is kept in step, with the local state in the user's folder."""
-    client = server
-
-    def step() -> dict[str, int]:
-        result = desk.sync(store=client)
-        rows = read_rows(client, "repo")
-        check_exact(rows, expected_texts(desk.root), repository="repo")
-        assert result.chunks.total == len(rows)
-        return counts(result)
-
-    assert step() == {"added": 2}
-    desk.settle()
-    assert step() == {"unchanged": 2}
-    desk.write("prose.md", PROSE.replace("the number 4", "the number four"))
-    assert plan_repository(**desk.arguments(store=client)).files.updated == 1
-    assert step() == {"updated": 1, "unchanged": 1}
-    (desk.root / "prose.md").rename(desk.root / "moved.md")
-    assert step() == {"renamed": 1, "unchanged": 1}
-    (desk.root / "moved.md").unlink()
-    assert step() == {"deleted": 1, "unchanged": 1}
-    client.delete_collection("repo")  # what others do to a server is always looked for
-    assert desk.sync(store=client).chunks.embedded == 0
-    assert step() == {"unchanged": 1}
-    state = Path(os.environ["XDG_STATE_HOME"])
-    (manifest,) = state.rglob("reposync.sqlite3")
-    manifest.unlink()
-    assert step() == {"unchanged": 1}
-    assert max(desk.embedding.counts.values()) == 1
-
-
-def test_a_server_that_is_gone(desk: Desk, server: ClientAPI) -> None:
-    """A server that does not answer any more is an error that says so, and nothing is lost."""
-    client = server
-    desk.settled(store=client)
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        client._system.settings.chroma_server_http_port = free.getsockname()[1]
-        config = QUICK.model_copy(update={"max_attempts": 2})
-        with pytest.raises(SyncError, match="answer") as caught:
-            desk.sync(store=client, config=config)
-    assert caught.value.result is not None
-    assert caught.value.result.store.retries == 1
+    assert not desk.touched()
 
 
 # -- Odd places and names --------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("place", ["chroma", ".cache/deep/chroma"])
-def test_a_store_inside_of_the_repository(desk: Desk, place: str) -> None:
+@pytest.mark.folder_only
+@pytest.mark.parametrize("inside", ["chroma", ".cache/deep/chroma"])
+def test_a_store_inside_of_the_repository(desk: Desk, inside: str) -> None:
     """The store is no part of the repository, wherever it lies."""
-    desk.store = desk.root / place
+    desk.store = desk.root / inside
     assert counts(desk.settled()) == {"unchanged": 2}
     desk.check()
     assert plan_repository(**desk.arguments()).files.scanned == 2
 
 
+@pytest.mark.folder_only
 def test_a_store_in_the_very_folder_of_the_repository(desk: Desk) -> None:
     """A store whose folder is the repository's own is refused, or not indexed either."""
     try:
@@ -1703,21 +1637,22 @@ def test_a_folder_whose_name_is_not_utf_8(desk: Desk) -> None:
     assert counts(desk.sync()) == {"unchanged": 2}
 
 
+@pytest.mark.folder_only
 def test_the_default_store(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
     """Without a store, `REPOSYNC_STORE` says where it is, and else the user's data folder."""
     desk.sync(store=None)
     assert list(Path(os.environ["XDG_DATA_HOME"]).rglob("chroma.sqlite3"))
-    monkeypatch.setenv("REPOSYNC_STORE", str(desk.store))
+    monkeypatch.setenv("REPOSYNC_STORE", str(desk.folder))
     desk.sync(store=None)
-    assert (desk.store / "chroma.sqlite3").exists()
+    assert (desk.folder / "chroma.sqlite3").exists()
 
 
 # -- The vector cache ------------------------------------------------------------------------------
 
 
-def vectors_kept(store: Path) -> int:
+def vectors_kept(manifest: Path) -> int:
     """How many vectors the cache holds."""
-    database = sqlite3.connect(store / "reposync.sqlite3")
+    database = sqlite3.connect(manifest)
     (found,) = database.execute("SELECT count(*) FROM vectors").fetchone()
     database.close()
     return int(found)
@@ -1728,7 +1663,7 @@ def test_without_a_cache_vectors_are_computed_anew(desk: Desk) -> None:
     config = QUICK.model_copy(update={"cache_vectors": False})
     first = desk.sync(config=config)
     assert first.chunks.embedded == first.chunks.added
-    assert vectors_kept(desk.store) == 0
+    assert vectors_kept(desk.manifest) == 0
     result = desk.sync(config=config, full=True)
     assert result.chunks.embedded == result.chunks.added == len(desk.check())
     assert result.chunks.reused == 0
@@ -1739,12 +1674,12 @@ def test_the_cache_evicts_orphans_only(desk: Desk) -> None:
     config = QUICK.model_copy(update={"max_cache_bytes": 0})
     desk.sync(config=config)
     texts = {row.embedded_text for row in desk.check().values()}
-    assert vectors_kept(desk.store) == len(texts)
+    assert vectors_kept(desk.manifest) == len(texts)
     (desk.root / "prose.md").unlink()
     desk.write("new.txt", "something new to embed\n")
     desk.sync(config=config)
     texts = {row.embedded_text for row in desk.check().values()}
-    assert vectors_kept(desk.store) == len(texts)
+    assert vectors_kept(desk.manifest) == len(texts)
     delete_collection(desk)
     assert desk.sync(config=config).chunks.embedded == 0
 
@@ -1770,10 +1705,11 @@ def test_locks_of_hosts_and_syncs_nest(desk: Desk) -> None:
     desk.check()
 
 
+@pytest.mark.folder_only
 def test_the_lock_file_stays_empty(desk: Desk) -> None:
     """Hosts that know only the lock file see it as they would make it themselves."""
     desk.sync()
-    assert (desk.store / ".chroma.lock").read_bytes() == b""
+    assert (desk.folder / ".chroma.lock").read_bytes() == b""
 
 
 def test_the_public_names() -> None:
