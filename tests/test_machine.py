@@ -8,13 +8,16 @@ that was in step, and still has the same content, must still be findable as a wh
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import pytest
+from chroma_server import Server, move_to_fresh_database
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
@@ -38,6 +41,9 @@ from reposync import DeletionRefused, StoreError, SyncError, SyncResult, plan_re
 from reposync.collection import Collection
 from reposync.manifest import Manifest
 from reposync.vectors import _HARMLESS
+
+if TYPE_CHECKING:
+    from chromadb.api import ClientAPI
 
 PATHS = [f"{name}.{kind}" for name in ("a", "b", "pkg/c") for kind in ("md", "py", "txt")]
 PIECES = [
@@ -124,7 +130,7 @@ class SyncMachine(RuleBasedStateMachine):
         self.folder = make_folder("reposync-machine-")
         (self.folder / "tree").mkdir()
         (self.folder / "link").symlink_to(self.folder / "tree")
-        self.desk = Desk(self.folder / "tree", self.folder / "store", embedding=HashEmbedding())
+        self.desk = Desk(self.folder / "tree", self.make_store(), embedding=HashEmbedding())
         self.faults = Faults()
         # Files that were in step at the last complete sync, with what they held.
         self.in_step: dict[str, str] = {}
@@ -133,6 +139,10 @@ class SyncMachine(RuleBasedStateMachine):
         # Texts that were embedded and whose vectors may have been lost on the way.
         self.spared: Counter[str] = Counter()
         self.host = self.stack = None
+
+    def make_store(self) -> Path | ClientAPI:
+        """An empty store."""
+        return self.folder / "store"
 
     def teardown(self) -> None:
         if self.stack is not None:
@@ -223,19 +233,19 @@ class SyncMachine(RuleBasedStateMachine):
     # -- Losses ------------------------------------------------------------------------------------
 
     @rule()
-    @precondition(lambda self: (self.desk.store / "reposync.sqlite3").exists())
+    @precondition(lambda self: self.desk.manifest.exists())
     def lose_manifest(self) -> None:
         """Vectors of rows come back from the collection; those of no row are gone."""
-        for file in self.desk.store.glob("reposync.sqlite3*"):
+        for file in self.desk.manifest.parent.glob("reposync.sqlite3*"):
             file.unlink()
         kept = {row.embedded_text for row in self.rows().values()}
         self.forget(set(self.desk.embedding.counts) - kept)
 
     @rule()
-    @precondition(lambda self: (self.desk.store / "chroma.sqlite3").exists())
+    @precondition(lambda self: self.desk.touched())
     def lose_collection(self) -> None:
         """Somebody deletes the collection."""
-        if (self.desk.store / "reposync.sqlite3").exists():
+        if self.desk.manifest.exists():
             self.drop()
         else:  # both are lost: everything is new again
             self.drop()
@@ -363,7 +373,7 @@ class SyncMachine(RuleBasedStateMachine):
 
     def judge(self, result: SyncResult | None) -> None:
         """After any sync: exact if it says so, no gap if not, and no text embedded twice."""
-        if not (self.desk.store / "chroma.sqlite3").exists():
+        if not self.desk.touched():
             return
         rows = self.rows()
         texts = expected_texts(self.desk.root)
@@ -410,7 +420,10 @@ class SyncMachine(RuleBasedStateMachine):
         renamed = {text: path for path, text in texts.items() if path not in self.in_step}
         for path, old in list(self.documents.items()):
             now = path if path in texts else renamed.get(self.in_step.get(path, ""))
-            if now is None or (texts[now] == self.in_step.get(path) and now == path):
+            if now is None:
+                del self.documents[path]  # gone, or moved onto another: what comes here now is new
+                continue
+            if texts[now] == self.in_step.get(path) and now == path:
                 continue
             if not old <= documents(rows, path):
                 found = "".join(documents(rows, now))
@@ -438,10 +451,37 @@ def settled(**changes: Any) -> settings:
     )
 
 
+class ServedMachine(SyncMachine):
+    """The same with a store on a server, whose state is in a folder of each run's own."""
+
+    client: ClassVar[ClientAPI]
+
+    def make_store(self) -> ClientAPI:
+        os.environ["XDG_STATE_HOME"] = str(self.folder / "state")
+        move_to_fresh_database(self.client)
+        return self.client
+
+
 class TestShort(SyncMachine.TestCase):
     """The form for every day: the same examples each time."""
 
     settings = settled(derandomize=True, max_examples=20, stateful_step_count=20, database=None)
+
+
+@pytest.fixture(scope="class")
+def _served(server: Server) -> Iterator[None]:
+    """The server's client; the state that goes with it lies in no home."""
+    with server.client() as client, pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_STATE_HOME", os.devnull)  # each run sets its own
+        ServedMachine.client = client
+        yield
+
+
+@pytest.mark.usefixtures("_served")
+class TestShortOnAServer(ServedMachine.TestCase):
+    """Fewer examples, since what a store does is much the same."""
+
+    settings = settled(derandomize=True, max_examples=8, stateful_step_count=20, database=None)
 
 
 @pytest.mark.slow
@@ -450,3 +490,12 @@ class TestLong(SyncMachine.TestCase):
     """The long form: new examples each time."""
 
     settings = settled(max_examples=500, stateful_step_count=40)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(3600)
+@pytest.mark.usefixtures("_served")
+class TestLongOnAServer(ServedMachine.TestCase):
+    """The long form on a server."""
+
+    settings = settled(max_examples=200, stateful_step_count=40)
