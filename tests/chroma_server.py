@@ -71,6 +71,13 @@ class Server:
             assert time.monotonic() < deadline, self.log.read_text()
             time.sleep(0.02)
 
+    def ensure(self) -> None:
+        """Start it unless it runs."""
+        if self._child is not None and self._child.poll() is not None:
+            self._child = None  # it died by itself
+        if self._child is None:
+            self.start()
+
     def launch(self) -> None:
         """Start it, and do not wait."""
         assert self._child is None, "the server runs already"

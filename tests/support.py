@@ -345,6 +345,12 @@ class Desk:
         return self.store
 
     @property
+    def client(self) -> ClientAPI:
+        """The store's client, for what concerns a store on a server only."""
+        assert not isinstance(self.store, Path), "a folder has no client yet"
+        return self.store
+
+    @property
     def state(self) -> Path:
         """The folder of the locks and records."""
         return state_folder(Store(self.store))
