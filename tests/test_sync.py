@@ -62,8 +62,11 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.usefixtures("own_home")
 
-QUICK = SyncConfig(chunk_tokens=32, batch_rows=32)
-"""Small chunks, and batches that hold all of them: for whatever is not about batches."""
+QUICK = SyncConfig(chunk_tokens=32, batch_rows=32, max_attempts=2)
+"""Small chunks, and batches that hold all of them: for whatever is not about batches.
+
+What fails in these tests fails for good, so there is no use in waiting long.
+"""
 
 PARAGRAPH = "Paragraph {n} tells of the number {n} and of no other one."
 CLASS = """\
