@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar, cast
+from uuid import uuid4
 
 from reposync.errors import EmbeddingMismatch, IndexDamaged, StoreError, StoreUnavailable
 
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 PAGE_ROWS = 1000  # `get` with metadata fails above 32 766 rows
+LONGEST_KEPT_NAME = 480  # Chroma allows 512 characters
 
 REBUILD = (
     "Sync again: a collection that holds nothing but what reposync wrote is rebuilt, computing"
@@ -189,6 +191,12 @@ class Collection:
         page = self._store.call(get, f"reading {len(ids)} rows of {self.name!r}")
         vectors = np.asarray(page["embeddings"], dtype=np.float32)
         yield from zip(page["ids"], page["documents"], page["metadatas"], vectors, strict=True)
+
+    def set_aside(self) -> str:
+        """Rename the collection, so that a new one can take its name; gives the new name."""
+        aside = f"{self.name[:LONGEST_KEPT_NAME]}.damaged-{uuid4().hex[:8]}"
+        self._store.call(lambda: self._chroma.modify(name=aside), f"renaming {self.name!r}")
+        return aside
 
     def check_index(self, *, besides: Container[str] = ()) -> None:
         """Read every vector, and query one; raise `IndexDamaged` if that cannot be done.

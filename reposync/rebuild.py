@@ -50,6 +50,9 @@ def make_anew(
         collection = store.find(key.collection)
         if collection is not None and damage.collection_id not in (None, collection.id):
             return ()  # the sync of a sibling was faster
+        warnings: tuple[str, ...] = ()
+        if collection is not None and store.kind == "server":
+            collection, warnings = _unless_set_aside(collection)
         names = manifest.names_in(key)
         shared = collection is not None and not is_ours_alone(store, collection, names)
         if not shared:
@@ -66,7 +69,7 @@ def make_anew(
     if saved.exists():
         _write_again(collection, lock, manifest, key, saved)
         saved.unlink()
-    return ()
+    return warnings
 
 
 def is_ours_alone(store: Store, collection: Collection, names: set[str]) -> bool:
@@ -77,6 +80,25 @@ def is_ours_alone(store: Store, collection: Collection, names: set[str]) -> bool
     else:
         owners = collection.repositories()
     return owners is not None and owners <= names
+
+
+def _unless_set_aside(collection: Collection) -> tuple[Collection | None, tuple[str, ...]]:
+    """None, with a warning, if a server could not even list the rows: then it is renamed.
+
+    A server reads nothing without the index, so nobody can tell whose rows these are; and a new
+    collection of the name takes nothing from anybody who could not read the old one either.
+    """
+    try:
+        collection.repositories()
+    except IndexDamaged:
+        aside = collection.set_aside()
+        warning = (
+            f"The server could not read collection {collection.name!r} any more. It was made anew"
+            f" and holds what reposync wrote; the old one is kept as {aside!r}. If others wrote to"
+            " it, have them write again; then delete it."
+        )
+        return None, (warning,)
+    return collection, ()
 
 
 def _write_again(

@@ -229,7 +229,8 @@ def test_a_server_that_is_not_there(doomed: Desk, mortal: Server) -> None:
     mortal.start()
     assert counts(doomed.sync()) == {"added": MANY}
     mortal.kill()
-    with pytest.raises(StoreUnavailable) as caught:  # nothing to do, but is it all there?
+    doomed.config = PATIENT.model_copy(update={"deadline": 2.0, "max_attempts": 1000})
+    with pytest.raises(DeadlineExceeded) as caught:  # nothing to do, but is it all there?
         doomed.sync()
     assert caught.value.result is not None
     assert caught.value.result.chunks.total == MANY
@@ -265,33 +266,33 @@ def test_a_server_that_hangs_for_a_while(doomed: Desk, mortal: Server) -> None:
     assert set(doomed.embedding.counts.values()) == {1}
 
 
-def test_a_deadline_ends_the_waiting_for_a_server(doomed: Desk, mortal: Server) -> None:
-    """Where a server stays away, `deadline` ends the call however many tries are left."""
-    doomed.config = PATIENT.model_copy(update={"deadline": 3.0, "max_attempts": 1000})
-    mortal.kill()
-    with pytest.raises(DeadlineExceeded):
-        doomed.sync()
-    mortal.start()
-    doomed.config = PATIENT
-    assert doomed.sync().ok
-    doomed.check()
+@pytest.mark.parametrize(
+    ("damaged", "kept"), [("data_level0.bin", False), ("index_metadata.pickle", True)]
+)
+def test_a_server_that_lost_its_index(
+    doomed: Desk, mortal: Server, damaged: str, kept: bool
+) -> None:
+    """Where a server cannot read vectors any more, the collection is made anew from the cache.
 
-
-def test_a_server_that_lost_its_index(doomed: Desk, mortal: Server) -> None:
-    """Where a server cannot read vectors any more, the collection is made anew from the cache."""
+    If it cannot even say whose rows are in it, the damaged one is kept under another name.
+    """
     doomed.write("long.md", "".join(f"Paragraph {n} is long enough.\n\n" for n in range(4000)))
     doomed.config = PATIENT.model_copy(update={"batch_rows": 500})
     doomed.sync()
     before = doomed.check()
+    assert len(before) > 1000  # else nothing was flushed
     mortal.stop()
-    headers = mortal.folder.glob("*/data_level0.bin")
-    newest = max(headers, key=lambda file: file.stat().st_mtime_ns)
+    files = mortal.folder.glob(f"*/{damaged}")
+    newest = max(files, key=lambda file: file.stat().st_mtime_ns)
     os.truncate(newest, newest.stat().st_size // 2)
     mortal.start()
     result = doomed.sync()
     assert result.ok
     assert result.chunks.embedded == 0
     assert doomed.check() == before
+    names = {collection.name for collection in doomed.client.list_collections()}
+    assert len(names) == 1 + kept
+    assert all(name.startswith("repo.damaged-") for name in names - {"repo"})
 
 
 # -- Others on the same server ---------------------------------------------------------------------
