@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from chromadb.api import ClientAPI
 
 HOST = "127.0.0.1"
+COMMAND = "chroma run --path {path} --host 127.0.0.1 --port {port}"
 START_SECONDS = 60.0
 STOP_SECONDS = 20.0
 
@@ -81,11 +82,10 @@ class Server:
     def launch(self) -> None:
         """Start it, and do not wait."""
         assert self._child is None, "the server runs already"
-        chroma = Path(sys.executable).parent / "chroma"
-        where = ["--path", str(self.folder), "--host", HOST, "--port", str(self.port)]
+        chroma, *arguments = COMMAND.format(path=self.folder, port=self.port).split()
         with self.log.open("ab") as log:
             self._child = subprocess.Popen(
-                [chroma, "run", *where],
+                [Path(sys.executable).parent / chroma, *arguments],
                 env={**os.environ, "RUST_LOG": "warn", "ANONYMIZED_TELEMETRY": "False"},
                 stdin=subprocess.DEVNULL,
                 stdout=log,

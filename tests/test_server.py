@@ -7,18 +7,21 @@ from __future__ import annotations
 
 import os
 import random
+import re
 import shutil
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import httpx
 import numpy as np
 import pytest
-from chroma_server import Server, address_of, connect, disconnect, move_to_fresh_database
+from chroma_server import COMMAND, Server, address_of, connect, disconnect, move_to_fresh_database
 from support import (
     SMALL,
     Desk,
@@ -27,6 +30,7 @@ from support import (
     counts,
     expected_texts,
     make_folder,
+    python,
     read_rows,
     start_python,
 )
@@ -217,6 +221,36 @@ def test_fifty_deaths_of_a_server(doomed: Desk, mortal: Server) -> None:
     assert max(doomed.embedding.counts.values()) == 1
 
 
+def await_flush(folder: Path) -> None:
+    """Return as soon as Chroma begins to write an index in the folder, or after ten seconds."""
+
+    def written() -> dict[Path, int]:
+        return {file: file.stat().st_mtime_ns for file in folder.glob("*/header.bin")}
+
+    before, deadline = written(), time.monotonic() + 10
+    while written() == before and time.monotonic() < deadline:
+        time.sleep(0.0002)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
+def test_twenty_deaths_of_a_server_in_mid_flush(doomed: Desk, mortal: Server) -> None:
+    """A server killed while it writes its index: the sync under way ends exact, whatever is left.
+
+    Vectors as wide as this make the moment long enough to be hit.
+    """
+    doomed.embedding = HashEmbedding(1024)
+    doomed.config = PATIENT.model_copy(update={"batch_rows": 128})
+    flush = partial(await_flush, mortal.folder)
+    for number in range(20):
+        text = "".join(f"Paragraph {n} of {number} is long enough.\n\n" for n in range(4500))
+        doomed.write("long.md", text)
+        with Strike(8, flush, mortal.kill, mortal.start) as progress:
+            assert doomed.sync(progress=progress).ok
+        doomed.check()
+    assert max(doomed.embedding.counts.values()) == 1
+
+
 def test_a_server_that_is_not_there(doomed: Desk, mortal: Server) -> None:
     """A server that is down, or on another port, is told before anything is embedded."""
     mortal.kill()
@@ -293,6 +327,22 @@ def test_a_server_that_lost_its_index(
     names = {collection.name for collection in doomed.client.list_collections()}
     assert len(names) == 1 + kept
     assert all(name.startswith("repo.damaged-") for name in names - {"repo"})
+
+
+def test_a_folder_moves_behind_a_server_and_back(folder: Path) -> None:
+    """A folder that was synced into can be given to a server and taken back, without embedding."""
+    desk = filled(Desk(folder / "tree", folder / "store"), 20)
+    desk.sync()
+    with Server(folder / "store") as server, server.client() as client:
+        behind = replace(desk, store=client)
+        assert counts(behind.sync()) == {"unchanged": 20}
+        behind.write("new.txt", "written while the server runs\n")
+        assert behind.sync().ok
+        assert desk.embedding.total == 21
+        server.stop()
+    assert desk.sync().ok
+    assert len(desk.check()) == 21
+    assert desk.embedding.total == 21
 
 
 # -- Others on the same server ---------------------------------------------------------------------
@@ -448,3 +498,16 @@ def test_nothing_of_a_sync_stays(desk: Desk) -> None:
     desk.client.heartbeat()
     assert set(threading.enumerate()) <= threads
     assert sockets() <= before
+
+
+def test_the_how_to(server: Server, folder: Path) -> None:
+    """The how-to's command is the one that all tests start servers with, and its program runs."""
+    page = (Path(__file__).parents[1] / "docs/how-to/server.md").read_text("utf-8")
+    (command,) = re.findall("```sh\n(.*?)\n```", page)
+    assert command == COMMAND.format(path="./chroma", port=8000)
+    (program,) = re.findall("```python\n(.*?)```", page, re.DOTALL)
+    filled(Desk(folder / "tree", folder / "unused"), 3)
+    program = program.replace("path/to/repo", str(folder / "tree"))
+    python(program.replace("8000", str(server.port)))
+    with server.client() as client:
+        assert client.get_collection("my-repo", embedding_function=None).count() == 3
