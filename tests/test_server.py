@@ -192,7 +192,7 @@ def test_a_server_that_dies_again_and_again(doomed: Desk, mortal: Server) -> Non
     """Whatever call it dies in, syncs that are cut off add up to an exact one."""
     doomed.config = IMPATIENT
     chance = random.Random(3)
-    for _ in range(3):
+    for _ in range(2):
         mortal.ensure()
         doomed.write("more.txt", f"{chance.random()}\n")
         with (
