@@ -72,10 +72,15 @@ class Server:
             assert time.monotonic() < deadline, self.log.read_text()
             time.sleep(0.02)
 
+    @property
+    def died(self) -> bool:
+        """True if it ended by itself."""
+        return self._child is not None and self._child.poll() is not None
+
     def ensure(self) -> None:
         """Start it unless it runs."""
-        if self._child is not None and self._child.poll() is not None:
-            self._child = None  # it died by itself
+        if self.died:
+            self._child = None
         if self._child is None:
             self.start()
 
