@@ -168,10 +168,11 @@ def run(
 
 
 def _obey() -> None:
-    """Before an exec: root without CAP_DAC_OVERRIDE, to whom permissions apply as to anybody."""
-    drop_from_bounding_set, override = 24, 1
+    """Before an exec: makes a root to whom permissions apply as to anybody."""
+    drop_from_bounding_set, dac_override, dac_read_search = 24, 1, 2
     if os.geteuid() == 0:
-        assert ctypes.CDLL(None).prctl(drop_from_bounding_set, override, 0, 0, 0) == 0
+        for capability in (dac_override, dac_read_search):
+            assert ctypes.CDLL(None).prctl(drop_from_bounding_set, capability, 0, 0, 0) == 0
 
 
 def most_embedded(desk: Desk) -> int:
