@@ -14,6 +14,7 @@ import shutil
 import stat
 import subprocess
 import sys
+import time
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -101,11 +102,25 @@ def noise(store: Path) -> None:
             stream.write(bytes((7 * at * at + 13) % 251 for at in range(size)))
 
 
+def clock_ahead(store: Path) -> None:
+    """For the rest of the process, the clock is a year ahead."""
+    real, real_ns, year = time.time, time.time_ns, 365 * 24 * 3600
+    time.time = lambda: real() + year
+    time.time_ns = lambda: real_ns() + year * 10**9
+
+
+def torn_and_damaged(store: Path) -> None:
+    """The freshness record is torn, and half of the index's header is gone."""
+    (store / ".reposync" / "state.json").write_text('{"generation": ')
+    (header,) = store.glob("*/header.bin")
+    os.truncate(header, header.stat().st_size // 2)
+
+
 FAULTS: dict[str, Callable[[Path], None]] = {
     fault.__name__: fault
     for fault in (
         nothing, small_files, no_files, nearly_full, full, read_only, removed, replaced,
-        without_database, without_manifest, noise,
+        without_database, without_manifest, noise, clock_ahead, torn_and_damaged,
     )
 }  # fmt: skip
 
@@ -134,7 +149,13 @@ class Outcome:
 
 
 def run(
-    desk: Desk, fault: str, *, after: int = 0, again: bool = False, obedient: bool = False
+    desk: Desk,
+    fault: str,
+    *,
+    after: int = 0,
+    again: bool = False,
+    obedient: bool = False,
+    config: SyncConfig = CONFIG,
 ) -> list[Outcome]:
     """Sync in a process of its own; see the module's docstring.
 
@@ -144,10 +165,12 @@ def run(
         after: rows that are written before the fault; 0: it is there before the sync begins.
         again: undo the fault, and sync once more in the same process.
         obedient: permissions hold for the process, even if it is root's.
+        config: of the syncs.
     """
     options = {
         "root": str(desk.root), "store": str(desk.store), "log": str(desk.root.parent / "log"),
         "fault": fault, "after": after, "again": again,
+        "config": config.model_dump_json(),
     }  # fmt: skip
     tests = Path(__file__).parents[1]
     paths = [str(tests.parent), str(tests), *filter(None, [os.environ.get("PYTHONPATH")])]
@@ -208,7 +231,8 @@ def main() -> int:
     options = json.loads(sys.argv[1])
     store = Path(options["store"])
     embedding = HashEmbedding(log=Path(options["log"]))
-    desk = Desk(Path(options["root"]), store, embedding=embedding, config=CONFIG)
+    desk = Desk(Path(options["root"]), store, embedding=embedding)
+    desk.config = SyncConfig(**json.loads(options["config"]))
     pending = [FAULTS[options["fault"]]]
 
     def befall(now: SyncProgress) -> None:

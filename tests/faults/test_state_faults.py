@@ -18,6 +18,8 @@ from support import Desk, HashEmbedding, OtherEmbedding, opened, read_rows, star
 from reposync import EmbeddingMismatch, ManifestError, SyncConfig, SyncError, SyncProgress
 from reposync.manifest import database
 
+from . import job
+
 if TYPE_CHECKING:
     from chromadb.api import ClientAPI
 
@@ -239,21 +241,19 @@ def test_times_in_the_record_lie_in_the_future(desk: Desk) -> None:
     check(desk)
 
 
-def test_a_torn_record_after_the_clock_was_set_back(
-    desk: Desk, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.mark.parametrize("before", ["nothing", "clock_ahead"])
+def test_a_torn_record_after_the_clock_was_set_back(desk: Desk, before: str) -> None:
     """A store made by a clock that ran ahead, its record torn, its index damaged: it is noticed."""
-    desk.config = SyncConfig(chunk_tokens=32, batch_rows=1000)
+    config = SyncConfig(chunk_tokens=32, batch_rows=1000)
     for number in range(1100):
         desk.write(f"many/{number}.txt", f"one of many texts: {number}\n")
-    with clock(monkeypatch, YEAR):
-        desk.settled()
-    (header,) = desk.store.glob("*/header.bin")
-    os.truncate(header, header.stat().st_size // 2)
-    (desk.store / ".reposync" / "state.json").write_text('{"generation": ')
+    job.run(desk, before, config=config)
+    desk.settle()
+    job.run(desk, before, config=config)
     desk.write("note00.txt", "an edited note\n")
-    assert desk.sync().ok
-    check(desk)
+    (outcome,) = job.run(desk, "torn_and_damaged", config=config)
+    assert (outcome.error, outcome.status, outcome.embedded) == (None, "complete", 1)
+    desk.check()
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", "null", '{"generation": "x"}', "\0" * 100])
