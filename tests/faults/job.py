@@ -1,7 +1,7 @@
 """Syncs in a process of their own, with a fault of the machine befalling the first: see `run`.
 
-A full disk can make Chroma hang in native code, permissions do not hold for root, and a limit cannot
-be taken back: so all of that happens here, and whoever waits for it has a deadline.
+A full disk can make Chroma hang in native code, permissions do not hold for root, and a limit
+cannot be taken back: so all of that happens here, and whoever waits for it has a deadline.
 """
 
 from __future__ import annotations

@@ -144,84 +144,88 @@ class Proxy:
             self.seen.clear()
 
 
+class _Server(ThreadingHTTPServer):
+    """Carries the proxy and the server's port to the handlers."""
+
+    daemon_threads = True
+    block_on_close = False
+    proxy: Proxy
+    server_behind: int
+
+    def shutdown_request(self, request: Any) -> None:
+        # Without the base class's shutdown(): it would send a FIN before the reset.
+        self.close_request(request)
+
+
+class _Handler(BaseHTTPRequestHandler):
+    """One connection of a client."""
+
+    protocol_version = "HTTP/1.1"
+    server: _Server
+
+    def handle_any(self) -> None:
+        body = self.rfile.read(int(self.headers.get("content-length") or 0))
+        request = Request(self.command, self.path, body.decode(), _ids(body))
+        proxy = self.server.proxy
+        fault = proxy.take(request)
+        if proxy.watch is not None:
+            proxy.watch(request)
+
+        def landed() -> tuple[int, bytes]:
+            request.landed = True
+            return self.forward(body)
+
+        given = fault(request, landed) if fault else (*landed(), {})
+        if given is None:
+            self.reset()
+            return
+        request.answer, content, headers = given
+        self.send_response(request.answer)
+        self.send_header("content-type", "application/json")
+        self.send_header("content-length", str(len(content)))
+        for name, value in headers.items():
+            self.send_header(name, value)
+        self.end_headers()
+        self.wfile.write(content)
+
+    do_GET = do_POST = do_PUT = do_DELETE = handle_any  # noqa: N815 - the base class's names
+
+    def forward(self, body: bytes) -> tuple[int, bytes]:
+        upstream = http.client.HTTPConnection("127.0.0.1", self.server.server_behind, timeout=60)
+        try:
+            kept = {k: v for k, v in self.headers.items() if k.lower() not in HOP_BY_HOP}
+            upstream.request(self.command, self.path, body or None, kept)
+            response = upstream.getresponse()
+            return response.status, response.read()
+        finally:
+            upstream.close()
+
+    def reset(self) -> None:
+        """Close the connection so that the client gets a reset, as from a server that died."""
+        self.close_connection = True
+        option = struct.pack("ii", 1, 0)
+        self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, option)
+
+    def handle(self) -> None:
+        try:
+            super().handle()
+        except (ConnectionError, TimeoutError):  # the client has gone away, or the server has
+            self.reset()
+
+    def log_message(self, *_: Any) -> None:
+        """Say nothing."""
+
+
 @contextmanager
 def proxied(server_port: int) -> Iterator[Proxy]:
     """A proxy in front of the server on a port of loopback."""
-    proxy = Proxy()
-
-    class Handler(BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
-
-        def handle_any(self) -> None:
-            body = self.rfile.read(int(self.headers.get("content-length") or 0))
-            request = Request(self.command, self.path, body.decode(), _ids(body))
-            fault = proxy.take(request)
-            if proxy.watch is not None:
-                proxy.watch(request)
-            headers: dict[str, str] = {}
-
-            def landed() -> tuple[int, bytes]:
-                request.landed = True
-                return self.forward(server_port, body)
-
-            if fault is None:
-                status, content = landed()
-            else:
-                given = fault(request, landed)
-                if given is None:
-                    self.reset()
-                    return
-                status, content, headers = given
-            request.answer = status
-            self.send_response(status)
-            self.send_header("content-type", "application/json")
-            self.send_header("content-length", str(len(content)))
-            for name, value in headers.items():
-                self.send_header(name, value)
-            self.end_headers()
-            self.wfile.write(content)
-
-        do_GET = do_POST = do_PUT = do_DELETE = handle_any  # noqa: N815 - the base class's names
-
-        def forward(self, port: int, body: bytes) -> tuple[int, bytes]:
-            upstream = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
-            try:
-                kept = {k: v for k, v in self.headers.items() if k.lower() not in HOP_BY_HOP}
-                upstream.request(self.command, self.path, body or None, kept)
-                response = upstream.getresponse()
-                return response.status, response.read()
-            finally:
-                upstream.close()
-
-        def reset(self) -> None:
-            """Close the connection so that the client gets a reset, as from a server that died."""
-            self.close_connection = True
-            option = struct.pack("ii", 1, 0)
-            self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, option)
-
-        def log_message(self, *_: Any) -> None:
-            """Say nothing."""
-
-        def handle(self) -> None:
-            try:
-                super().handle()
-            except (ConnectionError, TimeoutError):  # the client has gone away
-                self.close_connection = True
-
-    class Server(ThreadingHTTPServer):
-        daemon_threads = True
-        block_on_close = False
-
-        def shutdown_request(self, request: Any) -> None:
-            # Without the base class's shutdown(): it would send a FIN before the reset.
-            self.close_request(request)
-
-    with Server(("127.0.0.1", 0), Handler) as server:
-        proxy.port = server.server_address[1]
+    with _Server(("127.0.0.1", 0), _Handler) as server:
+        server.proxy = Proxy(server.server_address[1])
+        server.server_behind = server_port
         thread = threading.Thread(target=server.serve_forever, args=(0.02,))
         thread.start()
         try:
-            yield proxy
+            yield server.proxy
         finally:
             server.shutdown()
             thread.join()

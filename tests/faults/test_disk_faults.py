@@ -1,4 +1,4 @@
-"""Disks that are full, read-only or gone: an error that says so, nothing lost, and the next sync."""
+"""Disks that are full, read-only or gone: a clear error, nothing lost, and the next sync."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def check_recovery(desk: Desk, *, embedded_at_most: int = 1) -> None:
 
 @pytest.mark.parametrize("after", [0, 8])
 def test_files_may_not_grow(desk: Desk, after: int) -> None:
-    """A write beyond RLIMIT_FSIZE is an error about the disk; old rows stay; then all is made good."""
+    """A write beyond RLIMIT_FSIZE is an error about the disk; old rows stay, then all is good."""
     if not after:
         run(desk, "nothing")
         write_more(desk)
@@ -112,7 +112,7 @@ def test_a_disk_that_fills_up_in_mid_run(tiny: Desk, fault: str) -> None:
 
 
 def test_a_disk_without_a_byte_left(tiny: Desk) -> None:
-    """On a full disk a sync ends with an error, rather than in Chroma's hands, and loses nothing."""
+    """On a full disk a sync ends with an error, not in Chroma's hands, and loses nothing."""
     run(tiny, "nothing")
     before = tiny.rows()
     write_more(tiny)
@@ -142,7 +142,7 @@ def test_a_full_disk_under_the_state_of_a_server(
                 full[0] = True
                 ballast(disk / "state", 0)
 
-        with pytest.raises(SyncError, match="(?i)disk") as caught:
+        with pytest.raises(SyncError, match=r"(?i)disk") as caught:
             desk.sync(store=client, progress=fill)
         assert caught.value.result is not None
         assert "sync again" in str(caught.value)
@@ -187,7 +187,7 @@ def test_a_disk_that_is_remounted_read_only(tiny: Desk) -> None:
     disk = tiny.store.parent
     subprocess.run(["mount", "-o", "remount,ro", disk], check=True)
     try:
-        with pytest.raises(SyncError, match="(?i)read-only"):
+        with pytest.raises(SyncError, match=r"(?i)read-only"):
             tiny.sync()
     finally:
         subprocess.run(["mount", "-o", "remount,rw", disk], check=True)
@@ -273,7 +273,7 @@ def test_a_manifest_that_is_lost_or_overwritten_in_mid_run(desk: Desk, fault: st
 
 
 def test_leftovers_of_a_copied_store(desk: Desk) -> None:
-    """A store restored from a copy, with all its times and inodes changed, is exact after a sync."""
+    """A store restored from a copy, all its inodes changed, is exact after a sync."""
     run(desk, "nothing")
     folder = make_folder("reposync-copy-")
     try:

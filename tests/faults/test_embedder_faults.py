@@ -179,12 +179,12 @@ def test_a_function_that_dies_in_the_search_for_a_bad_text(desk: Desk, last: str
     desk.write("note06.txt", "a poisonous text\n")
     function = with_function(desk)
     # The batch of 8 fails (6 is bad), a harmless text passes, then the first half; then it is dead.
-    answered = [0]
+    answered, error = [0], {**FOR_GOOD, **TRANSIENT}[last]
 
     def die() -> None:
         answered[0] += 1
         if answered[0] > 3:
-            raise {**FOR_GOOD, **TRANSIENT}[last]()
+            raise error()
 
     function.before = die
     with pytest.raises(EmbeddingError) as caught:

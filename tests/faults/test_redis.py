@@ -16,7 +16,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from support import Desk, check_exact, expected_texts, last_json, make_folder, read_rows, start_python
+from support import (
+    Desk,
+    check_exact,
+    expected_texts,
+    last_json,
+    make_folder,
+    read_rows,
+    start_python,
+)
 
 from reposync import LockError, LockTimeout, sync_repository
 
@@ -188,7 +196,7 @@ def test_a_lock_that_is_not_to_be_had(
     lock = broker.lock("chroma", timeout=30, blocking_timeout=0.2)
     with (
         broker.lock("chroma", timeout=30),
-        pytest.raises(LockTimeout, match="(?i)wait for its holder") as caught,
+        pytest.raises(LockTimeout, match=r"(?i)wait for its holder") as caught,
     ):
         desk.sync(store=client, lock=lock)
     assert isinstance(caught.value, TimeoutError)
@@ -200,10 +208,10 @@ def test_a_lock_that_is_not_to_be_had(
 def test_a_lock_that_is_lost_in_mid_write(
     desk: Desk, client: ClientAPI, proxy: Proxy, broker: Any
 ) -> None:
-    """A lock that ran out while a batch was written is an error of ours, and the next sync goes on."""
+    """A lock that ran out in mid-write is an error of ours, and the next sync goes on."""
     lock = broker.lock("chroma", timeout=30, blocking_timeout=5)
     proxy.watch = lambda seen: broker.delete("chroma") if seen.what == "upsert" else None
-    with pytest.raises(LockError, match="(?i)sync again") as caught:
+    with pytest.raises(LockError, match=r"(?i)sync again") as caught:
         desk.sync(store=client, lock=lock)
     assert caught.value.result is not None
     proxy.watch = None
@@ -219,7 +227,7 @@ def test_a_redis_that_is_not_there(desk: Desk, client: ClientAPI, proxy: Proxy) 
         closed = probe.getsockname()[1]
     with redis.Redis(host="127.0.0.1", port=closed) as nobody:
         lock = nobody.lock("chroma", timeout=30, blocking_timeout=0.2)
-        with pytest.raises(LockError, match="(?i)connect"):
+        with pytest.raises(LockError, match=r"(?i)connect"):
             desk.sync(store=client, lock=lock)
     assert not proxy.asked("upsert")
 

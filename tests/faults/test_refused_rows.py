@@ -176,7 +176,7 @@ def test_a_fault_that_comes_while_a_batch_is_halved(
 
     def often_busy(request: Request, landed: Any) -> Any:
         if UNWANTED not in request.text:
-            return landed() + ({},)
+            return (*landed(), {})
         fault = busy.pop() if busy and len(request.ids) < 8 else REFUSALS["400"]
         return fault(request, landed)
 
@@ -191,7 +191,7 @@ def test_a_fault_that_comes_while_a_batch_is_halved(
 
 @contextmanager
 def refusing(monkeypatch: pytest.MonkeyPatch, error: Exception) -> Iterator[list[int]]:
-    """Chroma's own `upsert` raises `error` for batches with an unwanted text; sizes of all calls."""
+    """Chroma's own `upsert` raises `error` for an unwanted text; gives the sizes of all calls."""
     from chromadb.api.models.Collection import Collection
 
     real, sizes = Collection.upsert, []

@@ -232,7 +232,7 @@ def test_the_timeout_is_the_calls_and_not_the_clients(desk: Desk, client: Client
 
 @pytest.mark.timeout(60)
 def test_a_stopped_server(desk: Desk, client: ClientAPI, server: Server) -> None:
-    """A server stopped with SIGSTOP is given up in bounded time; once it goes on, so does a sync."""
+    """A server stopped with SIGSTOP is given up in bounded time; once it runs, a sync is exact."""
     config = desk.config.model_copy(update={"request_timeout": 0.3, "max_attempts": 2})
 
     def freeze(now: object) -> None:
@@ -258,7 +258,7 @@ def test_a_server_that_is_stopped_from_the_start(
     config = desk.config.model_copy(update={"request_timeout": 0.3, "max_attempts": 2})
     server.freeze()
     try:
-        with pytest.raises(StoreUnavailable, match="(?i)running|reach"):
+        with pytest.raises(StoreUnavailable, match=r"(?i)running|reach"):
             desk.sync(store=client, config=config)
     finally:
         server.thaw()
@@ -287,7 +287,7 @@ def no_answer(proxy: Proxy) -> None:
 def test_a_deadline_bounds_the_whole_call(
     desk: Desk, client: ClientAPI, proxy: Proxy, trouble: Callable[[Proxy], None]
 ) -> None:
-    """However long the server may fail, the call ends at its `deadline`, and says how far it came."""
+    """However long the server fails, the call ends at its `deadline` and says how far it came."""
     desk.sync(store=client)
     desk.write_many(12, "more")
     config = desk.config.model_copy(update={"deadline": 1.0, "max_attempts": 10**6})
