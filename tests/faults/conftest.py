@@ -9,7 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from support import Desk, SyncConfig, make_folder
+from support import Desk, make_folder
+
+from reposync import SyncConfig
 
 from .proxy import Proxy, proxied
 from .server import Server, connected, running

@@ -237,7 +237,7 @@ def test_a_collection_that_is_deleted_in_mid_run(desk: Desk) -> None:
     client = chromadb.PersistentClient(
         str(desk.store), settings=Settings(anonymized_telemetry=False)
     )
-    deleted = []
+    deleted: list[bool] = []
 
     def delete(now: object) -> None:
         if getattr(now, "chunks_written", 0) >= 8 and not deleted:
