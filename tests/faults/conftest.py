@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
-from support import Desk, make_folder
+from support import Desk, HashEmbedding, make_folder
 
 from reposync import SyncConfig
 
@@ -23,6 +23,11 @@ PATIENT = SyncConfig(chunk_tokens=32, batch_rows=8, max_attempts=3)
 """Small batches, and no more tries than a test has time for."""
 
 
+def some_slow(cases: Iterable[Any], *short: Any) -> list[Any]:
+    """All of a test's cases, of which only `short` run by default."""
+    return [pytest.param(case, marks=() if case in short else pytest.mark.slow) for case in cases]
+
+
 @pytest.fixture(autouse=True)
 def _own_home(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
     """Nothing is read from, or left in, the home of whoever runs the tests."""
@@ -33,6 +38,14 @@ def _own_home(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Monk
     monkeypatch.setenv("GIT_CONFIG_GLOBAL", os.devnull)
     monkeypatch.setenv("GIT_CONFIG_NOSYSTEM", "1")
     monkeypatch.delenv("REPOSYNC_STORE", raising=False)
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _known_function() -> None:
+    """Chroma warns of a function that it cannot rebuild in a process that did not name it yet."""
+    from chromadb.utils.embedding_functions import register_embedding_function
+
+    register_embedding_function(HashEmbedding)  # type: ignore[no-untyped-call]
 
 
 @pytest.fixture

@@ -168,7 +168,7 @@ def run(
         config: of the syncs.
     """
     options = {
-        "root": str(desk.root), "store": str(desk.store), "log": str(desk.root.parent / "log"),
+        "root": str(desk.root), "store": str(desk.store), "log": str(log_of(desk)),
         "fault": fault, "after": after, "again": again,
         "config": config.model_dump_json(),
     }  # fmt: skip
@@ -198,9 +198,14 @@ def _obey() -> None:
             assert ctypes.CDLL(None).prctl(drop_from_bounding_set, capability, 0, 0, 0) == 0
 
 
+def log_of(desk: Desk) -> Path:
+    """Where the texts are noted that are embedded for a desk."""
+    return desk.root.parent / "log"
+
+
 def most_embedded(desk: Desk) -> int:
     """How often the text that was embedded most often was embedded, in all jobs of this desk."""
-    log = desk.root.parent / "log"
+    log = log_of(desk)
     return max(Counter(log.read_text().split()).values()) if log.exists() else 0
 
 

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from chromadb.api import ClientAPI
@@ -35,10 +35,11 @@ class Server:
 
 
 @contextmanager
-def running(folder: Path) -> Iterator[Server]:
-    """A server on `folder`, from when it answers until the end of the block."""
+def running(folder: Path, port: int = 0) -> Iterator[Server]:
+    """A server on `folder`, on a free port unless one is given, from when it answers."""
     with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        probe.bind(("127.0.0.1", port))
         port = probe.getsockname()[1]
     command = [str(Path(sys.executable).parent / "chroma"), "run", "--host", "127.0.0.1"]
     command += ["--port", str(port), "--path", str(folder)]
@@ -71,6 +72,7 @@ def connected(port: int) -> Iterator[ClientAPI]:
     try:
         yield client
     finally:
-        for owner in (client, client._admin_client):  # type: ignore[attr-defined]
+        owners: list[Any] = [client, client._admin_client]  # type: ignore[attr-defined]
+        for owner in owners:
             owner._server._session.close()  # Chroma leaves its connections open
         client.close()  # type: ignore[attr-defined]

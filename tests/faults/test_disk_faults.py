@@ -11,11 +11,20 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from support import Desk, check_exact, expected_texts, make_folder, read_rows, snapshot
+from support import (
+    Desk,
+    HashEmbedding,
+    check_exact,
+    expected_texts,
+    make_folder,
+    read_rows,
+    snapshot,
+)
 
 from reposync import SyncError
 
-from .job import CONFIG, Outcome, ballast, heal, most_embedded, run
+from .conftest import some_slow
+from .job import CONFIG, Outcome, ballast, heal, log_of, most_embedded, run
 
 if TYPE_CHECKING:
     from chromadb.api import ClientAPI
@@ -26,6 +35,12 @@ def desk(tmp_path: Path) -> Desk:
     """A repository whose syncs run as jobs: 20 files, three batches."""
     desk = Desk(tmp_path / "tree", tmp_path / "store", config=CONFIG)
     desk.write_many(20)
+    return logged(desk)
+
+
+def logged(desk: Desk) -> Desk:
+    """All that is embedded for this desk, here and in jobs, goes to one log."""
+    desk.embedding = HashEmbedding(log=log_of(desk))
     return desk
 
 
@@ -44,10 +59,9 @@ def check_clear(outcome: Outcome) -> None:
 
 
 def check_recovery(desk: Desk, *, embedded_at_most: int = 1) -> None:
-    """With the fault gone the next sync, in a fresh process, ends exact."""
+    """With the fault gone, the next sync ends exact."""
     heal(desk.store)
-    (outcome,) = run(desk, "nothing")
-    assert (outcome.error, outcome.status) == (None, "complete")
+    assert desk.sync().ok
     desk.check()
     assert most_embedded(desk) <= embedded_at_most
 
@@ -55,11 +69,11 @@ def check_recovery(desk: Desk, *, embedded_at_most: int = 1) -> None:
 # -- No room ---------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("after", [0, 8])
+@pytest.mark.parametrize("after", some_slow([0, 8], 8))
 def test_files_may_not_grow(desk: Desk, after: int) -> None:
     """A write beyond RLIMIT_FSIZE is an error about the disk; old rows stay, then all is good."""
     if not after:
-        run(desk, "nothing")
+        desk.sync()
         write_more(desk)
     (outcome,) = run(desk, "small_files", after=after)
     check_clear(outcome)
@@ -98,10 +112,10 @@ def tiny(tmp_path: Path) -> Iterator[Desk]:
     with tiny_disk(disk):
         desk = Desk(tmp_path / "tree", disk / "store", config=CONFIG)
         desk.write_many(20)
-        yield desk
+        yield logged(desk)
 
 
-@pytest.mark.parametrize("fault", ["nearly_full", "full"])
+@pytest.mark.parametrize("fault", some_slow(["nearly_full", "full"], "full"))
 def test_a_disk_that_fills_up_in_mid_run(tiny: Desk, fault: str) -> None:
     """The sync stops before the batch for which there is no room, and before embedding it."""
     (outcome,) = run(tiny, fault, after=8)
@@ -113,7 +127,7 @@ def test_a_disk_that_fills_up_in_mid_run(tiny: Desk, fault: str) -> None:
 
 def test_a_disk_without_a_byte_left(tiny: Desk) -> None:
     """On a full disk a sync ends with an error, not in Chroma's hands, and loses nothing."""
-    run(tiny, "nothing")
+    tiny.sync()
     before = tiny.rows()
     write_more(tiny)
     (outcome,) = run(tiny, "full")
@@ -155,10 +169,10 @@ def test_a_full_disk_under_the_state_of_a_server(
 # -- No right to write -----------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("work", [True, False], ids=["changes", "no changes"])
+@pytest.mark.parametrize("work", some_slow([True, False], True), ids=["changes", "no changes"])
 def test_a_store_without_the_right_to_write(desk: Desk, work: bool) -> None:
     """chmod -w: an error that says so and changes nothing, whether or not there is work."""
-    run(desk, "nothing")
+    desk.sync()
     if work:
         write_more(desk)
     before = snapshot(desk.store)
@@ -182,7 +196,7 @@ def test_a_right_that_is_lost_in_mid_run(desk: Desk) -> None:
 
 def test_a_disk_that_is_remounted_read_only(tiny: Desk) -> None:
     """What a kernel does to a failing disk: an error, the old rows, and no harm."""
-    run(tiny, "nothing")
+    tiny.sync()
     write_more(tiny)
     disk = tiny.store.parent
     subprocess.run(["mount", "-o", "remount,ro", disk], check=True)
@@ -196,9 +210,9 @@ def test_a_disk_that_is_remounted_read_only(tiny: Desk) -> None:
 
 def test_a_tree_that_may_not_be_read(desk: Desk) -> None:
     """chmod on the repository's folders and files keeps what was indexed of them."""
-    run(desk, "nothing")
+    desk.sync()
     desk.write("deep/one.txt", "one deep text\n")
-    run(desk, "nothing")
+    desk.sync()
     before = desk.rows()
     (desk.root / "note03.txt").write_text("a new text that nobody may read\n")
     (desk.root / "note03.txt").chmod(0)
@@ -216,7 +230,7 @@ def test_a_tree_that_may_not_be_read(desk: Desk) -> None:
 # -- Gone ------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("fault", ["removed", "replaced", "without_database"])
+@pytest.mark.parametrize("fault", some_slow(["removed", "replaced", "without_database"], "removed"))
 def test_a_store_that_is_removed(desk: Desk, fault: str) -> None:
     """rm -rf in mid-run never ends in "complete": an error, and all is written again afterwards."""
     outcome, again = run(desk, fault, after=8, again=True)
@@ -263,7 +277,7 @@ def test_a_missing_parent_folder(tmp_path: Path) -> None:
     assert desk.embedding.total == 0
 
 
-@pytest.mark.parametrize("fault", ["without_manifest", "noise"])
+@pytest.mark.parametrize("fault", some_slow(["without_manifest", "noise"], "noise"))
 def test_a_manifest_that_is_lost_or_overwritten_in_mid_run(desk: Desk, fault: str) -> None:
     """The manifest is a cache: its loss in mid-run costs nothing that cannot be read back."""
     outcome, again = run(desk, fault, after=8, again=True)
@@ -274,7 +288,7 @@ def test_a_manifest_that_is_lost_or_overwritten_in_mid_run(desk: Desk, fault: st
 
 def test_leftovers_of_a_copied_store(desk: Desk) -> None:
     """A store restored from a copy, all its inodes changed, is exact after a sync."""
-    run(desk, "nothing")
+    desk.sync()
     folder = make_folder("reposync-copy-")
     try:
         shutil.copytree(desk.store, folder / "store")

@@ -14,6 +14,8 @@ from support import Desk, HashEmbedding, counts
 from reposync import DeadlineExceeded, EmbeddingError, EmbeddingMismatch
 from reposync.vectors import _HARMLESS
 
+from .conftest import some_slow
+
 BATCHES = 3
 """Batches of the desk's 20 texts, 8 a batch."""
 
@@ -92,7 +94,7 @@ def with_function(desk: Desk, *errors: Callable[[], Exception] | None) -> Faulty
     return function
 
 
-@pytest.mark.parametrize("name", TRANSIENT)
+@pytest.mark.parametrize("name", some_slow(TRANSIENT, "timeout", "rate limit", "503"))
 def test_a_fault_that_passes_is_ridden_out(desk: Desk, name: str) -> None:
     """Two failures in a row cost two more calls, no file, and no text twice."""
     function = with_function(desk, TRANSIENT[name], TRANSIENT[name])
@@ -141,7 +143,7 @@ def test_a_pause_of_an_hour_ends_at_the_deadline_at_the_latest(desk: Desk) -> No
     desk.check()
 
 
-@pytest.mark.parametrize("name", ["timeout", "503", "rate limit"])
+@pytest.mark.parametrize("name", some_slow(["timeout", "503", "rate limit"], "503"))
 def test_a_service_that_stays_down_ends_the_sync(desk: Desk, name: str) -> None:
     """It is nobody's file: after so many tries the sync ends, what was written stays."""
     function = with_function(desk, None)
@@ -159,7 +161,7 @@ def test_a_service_that_stays_down_ends_the_sync(desk: Desk, name: str) -> None:
     desk.check()
 
 
-@pytest.mark.parametrize("name", FOR_GOOD)
+@pytest.mark.parametrize("name", some_slow(FOR_GOOD, "bad key", "a bug"))
 def test_a_function_that_cannot_work_ends_the_sync_at_once(desk: Desk, name: str) -> None:
     """A bad key or a bug fails a harmless text, too: two calls, then an error with the cause."""
     function = with_function(desk)
@@ -255,7 +257,7 @@ SPOILERS: dict[str, Callable[[list[Any]], Any]] = {
 }
 
 
-@pytest.mark.parametrize("name", SPOILERS)
+@pytest.mark.parametrize("name", some_slow(SPOILERS, "one too few", "nan", "nothing"))
 def test_answers_that_become_wrong_in_mid_run(desk: Desk, name: str) -> None:
     """A function that goes wrong after the first batch: no wrong vector is stored or cached."""
     function = with_function(desk)

@@ -13,6 +13,7 @@ from support import Desk, HashEmbedding, check_exact, counts, expected_texts, op
 
 from reposync import StoreError, SyncConfig, SyncResult
 
+from .conftest import some_slow
 from .proxy import Fault, Proxy, Request, answer, refuse
 
 if TYPE_CHECKING:
@@ -55,7 +56,7 @@ REFUSALS = {
 }
 
 
-@pytest.mark.parametrize("status", REFUSALS)
+@pytest.mark.parametrize("status", some_slow(REFUSALS, "400"))
 def test_one_refused_row_fails_its_file_only(
     desk: Desk, client: ClientAPI, proxy: Proxy, status: str
 ) -> None:
@@ -147,7 +148,7 @@ def test_a_batch_that_is_only_too_large_is_stored_in_parts(
     check_all_but(desk, read_rows(client, "repo"))
 
 
-@pytest.mark.parametrize("status", ["400", "404", "501"])
+@pytest.mark.parametrize("status", some_slow(["400", "404", "501"], "400"))
 def test_a_server_that_refuses_everything_is_no_files_fault(
     desk: Desk, client: ClientAPI, proxy: Proxy, status: str
 ) -> None:

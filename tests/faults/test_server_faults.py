@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 from collections import Counter
 from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -13,8 +15,9 @@ from support import Desk, check_exact, counts, expected_texts, read_rows
 
 from reposync import DeadlineExceeded, StoreError, StoreUnavailable, SyncConfig, SyncError
 
+from .conftest import some_slow
 from .proxy import Fault, Proxy, Request, answer, cut_after, cut_before, hold
-from .server import Server
+from .server import Server, connected, running
 
 if TYPE_CHECKING:
     from chromadb.api import ClientAPI
@@ -43,7 +46,7 @@ TRANSIENT = {
 STEPS = ("repo", "get", "upsert", "update", "delete")
 
 
-@pytest.mark.parametrize("name", TRANSIENT)
+@pytest.mark.parametrize("name", some_slow(TRANSIENT, "429", "500", "cut"))
 def test_a_fault_that_passes_is_ridden_out(
     desk: Desk, client: ClientAPI, proxy: Proxy, name: str
 ) -> None:
@@ -56,7 +59,7 @@ def test_a_fault_that_passes_is_ridden_out(
     assert not repeated(proxy)
 
 
-@pytest.mark.parametrize("what", STEPS)
+@pytest.mark.parametrize("what", some_slow(STEPS, "get", "update"))
 def test_every_kind_of_call_is_tried_again(
     desk: Desk, client: ClientAPI, proxy: Proxy, what: str
 ) -> None:
@@ -77,7 +80,7 @@ def test_every_kind_of_call_is_tried_again(
     check(desk, client)
 
 
-@pytest.mark.parametrize("name", ["429", "503", "cut"])
+@pytest.mark.parametrize("name", some_slow(["429", "503", "cut"], "503"))
 def test_a_fault_that_stays_is_an_error_with_what_to_do(
     desk: Desk, client: ClientAPI, proxy: Proxy, name: str
 ) -> None:
@@ -98,7 +101,7 @@ def test_a_fault_that_stays_is_an_error_with_what_to_do(
     check(desk, client)
 
 
-@pytest.mark.parametrize("status", [401, 403])
+@pytest.mark.parametrize("status", some_slow([401, 403], 401))
 def test_refused_credentials_are_told_at_once(
     desk: Desk, client: ClientAPI, proxy: Proxy, status: int
 ) -> None:
@@ -389,6 +392,34 @@ def test_a_deadline_holds_for_waiting_for_a_lock(desk: Desk) -> None:
         hogging.join()
     assert desk.sync().ok
     desk.check()
+
+
+# -- A server that dies of a damaged index ---------------------------------------------------------
+
+
+@pytest.mark.slow
+def test_a_server_whose_index_is_truncated(desk: Desk, tmp_path: Path) -> None:
+    """It dies when the index is read: an error; without the collection all comes from the cache."""
+    desk.config = desk.config.model_copy(update={"batch_rows": 1000})
+    for number in range(1100):
+        desk.write(f"many/{number}.txt", f"one of many texts: {number}\n")
+    folder = tmp_path / "served"
+    with running(folder) as server, connected(server.port) as client:
+        assert desk.sync(store=client).ok
+    (header,) = folder.glob("*/header.bin")
+    os.truncate(header, header.stat().st_size // 2)
+    desk.write("note00.txt", "an edited note\n")
+    with (
+        running(folder, server.port),
+        connected(server.port) as client,
+        pytest.raises(StoreError, match="sync again"),
+    ):
+        desk.sync(store=client)
+    with running(folder, server.port), connected(server.port) as client:
+        client.delete_collection("repo")
+        result = desk.sync(store=client)
+        assert (result.ok, result.chunks.total) == (True, 1120)
+        check(desk, client)
 
 
 # -- Answers that make no sense --------------------------------------------------------------------

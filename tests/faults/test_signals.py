@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from chromadb.api import ClientAPI
 
 COMMAND = shutil.which("reposync", path=str(Path(sys.executable).parent))
-FILES = 600
+FILES = 400
 
 
 def stored(store: Path) -> tuple[int, int]:

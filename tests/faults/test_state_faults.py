@@ -12,13 +12,23 @@ from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pytest
-from support import Desk, HashEmbedding, OtherEmbedding, opened, read_rows, start_python
+from support import (
+    Desk,
+    HashEmbedding,
+    OtherEmbedding,
+    opened,
+    python,
+    read_rows,
+    start_python,
+)
 
 from reposync import EmbeddingMismatch, ManifestError, SyncConfig, SyncError, SyncProgress
 from reposync.manifest import database
 
 from . import job
+from .conftest import some_slow
 
 if TYPE_CHECKING:
     from chromadb.api import ClientAPI
@@ -130,7 +140,7 @@ def a_folder(file: Path) -> None:
 DAMAGE = [spoil_everything, spoil_pages, cut, empty]
 
 
-@pytest.mark.parametrize("damage", DAMAGE)
+@pytest.mark.parametrize("damage", some_slow(DAMAGE, spoil_pages, cut))
 def test_a_damaged_manifest_is_rebuilt_from_the_collection(
     desk: Desk, damage: Callable[[Path], None]
 ) -> None:
@@ -145,7 +155,7 @@ def test_a_damaged_manifest_is_rebuilt_from_the_collection(
     assert desk.sync().ok
 
 
-@pytest.mark.parametrize("damage", DAMAGE)
+@pytest.mark.parametrize("damage", some_slow(DAMAGE, spoil_everything, empty))
 def test_a_manifest_that_is_damaged_in_mid_run(desk: Desk, damage: Callable[[Path], None]) -> None:
     """The file is overwritten between two batches: the call or the next one makes it good."""
     desk.settled()
@@ -238,7 +248,7 @@ def test_times_in_the_record_lie_in_the_future(desk: Desk) -> None:
     check(desk)
 
 
-@pytest.mark.parametrize("before", ["nothing", "clock_ahead"])
+@pytest.mark.parametrize("before", some_slow(["nothing", "clock_ahead"], "clock_ahead"))
 def test_a_torn_record_after_the_clock_was_set_back(desk: Desk, before: str) -> None:
     """A store made by a clock that ran ahead, its record torn, its index damaged: it is noticed."""
     config = SyncConfig(chunk_tokens=32, batch_rows=1000)
@@ -253,11 +263,21 @@ def test_a_torn_record_after_the_clock_was_set_back(desk: Desk, before: str) -> 
     desk.check()
 
 
-@pytest.mark.parametrize("text", ["", "{", "[]", "null", '{"generation": "x"}', "\0" * 100])
-def test_a_record_that_cannot_be_read(desk: Desk, text: str) -> None:
+RECORDS = {
+    "empty": "",
+    "torn": "{",
+    "list": "[]",
+    "null": "null",
+    "no number": '{"generation": "x"}',
+    "zeros": "\0" * 100,
+}
+
+
+@pytest.mark.parametrize("name", some_slow(RECORDS, "torn", "zeros"))
+def test_a_record_that_cannot_be_read(desk: Desk, name: str) -> None:
     """A torn or senseless freshness record is no knowledge, and no error."""
     desk.settled()
-    (desk.store / ".reposync" / "state.json").write_text(text)
+    (desk.store / ".reposync" / "state.json").write_text(RECORDS[name])
     desk.write("note00.txt", "an edited note\n")
     assert desk.sync().ok
     check(desk)
@@ -270,7 +290,9 @@ def made_by_a_host(desk: Desk, **how: Any) -> None:
     """A host made the collection, with a row of its own in it."""
     with opened(desk.store) as client:
         collection = client.create_collection("repo", **how)
-        collection.add(ids=["mine"], documents=["a host's own text"], embeddings=[[0.5] * 16])
+        collection.add(
+            ids=["mine"], documents=["a host's own text"], embeddings=np.full((1, 16), 0.5)
+        )
 
 
 def check_mismatch(desk: Desk, *named: str, **given: Any) -> None:
@@ -311,6 +333,24 @@ def test_a_collection_of_another_function(desk: Desk) -> None:
     )
     check_mismatch(desk, "reposync-test-other", "'reposync-test'")
     assert desk.embedding.total == 0
+
+
+SYNC = """
+import sys, warnings
+from support import HashEmbedding
+from reposync import sync_repository
+import chromadb
+warnings.simplefilter("error", UserWarning)
+sync_repository(sys.argv[1], "repo", store=sys.argv[2], embedding_function=HashEmbedding())
+"""
+
+
+def test_a_function_that_chroma_cannot_rebuild(desk: Desk) -> None:
+    """A function that Chroma does not know by its name works without a warning, run after run."""
+    for number in range(2):
+        desk.write("note00.txt", f"note of run {number}\n")
+        python(SYNC, desk.root, desk.store)
+    desk.check()
 
 
 def test_a_collection_of_another_dimension(desk: Desk) -> None:
