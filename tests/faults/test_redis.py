@@ -225,7 +225,8 @@ def test_a_redis_that_is_not_there(desk: Desk, client: ClientAPI, proxy: Proxy) 
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         closed = probe.getsockname()[1]
-    with redis.Redis(host="127.0.0.1", port=closed) as nobody:
+    no_retry = redis.retry.Retry(redis.backoff.NoBackoff(), 0)
+    with redis.Redis(host="127.0.0.1", port=closed, retry=no_retry) as nobody:
         lock = nobody.lock("chroma", timeout=30, blocking_timeout=0.2)
         with pytest.raises(LockError, match=r"(?i)connect"):
             desk.sync(store=client, lock=lock)

@@ -153,7 +153,7 @@ def test_a_server_that_refuses_everything_is_no_files_fault(
     desk: Desk, client: ClientAPI, proxy: Proxy, status: str
 ) -> None:
     """When nothing at all is taken the sync ends soon, with an error, and not file by file."""
-    desk.write_many(200, "many")
+    desk.write_many(60, "many")
     proxy.on("upsert", REFUSALS.get(status, answer(int(status), "no")), times=None)
     with pytest.raises(StoreError) as caught:
         desk.sync(store=client)

@@ -16,6 +16,8 @@ from typing import TYPE_CHECKING
 import pytest
 from support import Desk, StoredRow, check_exact, check_file, expected_texts, read_rows
 
+from reposync import ChromaLock
+
 from .proxy import Proxy, answer
 
 if TYPE_CHECKING:
@@ -95,3 +97,50 @@ def test_a_cancel_ends_the_tries(desk: Desk, client: ClientAPI, proxy: Proxy) ->
     assert desk.sync(store=client).ok
     check_exact(read_rows(client, "repo"), expected_texts(desk.root), repository="repo")
     assert max(desk.embedding.counts.values()) == 1
+
+
+def test_a_cancel_ends_the_wait_for_a_lock(desk: Desk) -> None:
+    """Who cancels while somebody else holds the store is not kept waiting for them."""
+    desk.sync()
+    desk.write("more.txt", "one more\n")
+    cancel, held, done = threading.Event(), threading.Event(), threading.Event()
+
+    def hog() -> None:
+        with ChromaLock(desk.store):
+            held.set()
+            done.wait(30)
+
+    hogging = threading.Thread(target=hog)
+    hogging.start()
+    try:
+        assert held.wait(30)
+        threading.Timer(0.2, cancel.set).start()
+        result = desk.sync(cancel=cancel)
+        assert hogging.is_alive(), "the cancel ends the wait, not the holder"
+    finally:
+        done.set()
+        hogging.join()
+    assert result.status == "cancelled"
+    assert desk.sync().ok
+    desk.check()
+
+
+def test_a_cancel_ends_the_tries_of_an_embedding_function(desk: Desk) -> None:
+    """Who cancels while a model's service is down need not wait; paid vectors are kept."""
+    cancel, calls = threading.Event(), [0]
+
+    def down() -> None:
+        calls[0] += 1
+        if calls[0] > 3:
+            cancel.set()
+        if calls[0] > 1:
+            raise TimeoutError("timed out")
+
+    desk.embedding.before = down
+    config = desk.config.model_copy(update={"max_attempts": 10**6, "deadline": 20.0})
+    result = desk.sync(config=config, cancel=cancel)
+    assert (result.status, result.chunks.added) == ("cancelled", 8)
+    desk.embedding.before = None
+    assert desk.sync().chunks.embedded == 12
+    assert max(desk.embedding.counts.values()) == 1
+    desk.check()
