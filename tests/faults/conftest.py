@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from support import Desk, HashEmbedding, make_folder
+from support import Desk, make_folder
 
 from reposync import SyncConfig
 
@@ -38,14 +38,6 @@ def _own_home(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Monk
     monkeypatch.setenv("GIT_CONFIG_GLOBAL", os.devnull)
     monkeypatch.setenv("GIT_CONFIG_NOSYSTEM", "1")
     monkeypatch.delenv("REPOSYNC_STORE", raising=False)
-
-
-@pytest.fixture(autouse=True, scope="session")
-def _known_function() -> None:
-    """Chroma warns of a function that it cannot rebuild in a process that did not name it yet."""
-    from chromadb.utils.embedding_functions import register_embedding_function
-
-    register_embedding_function(HashEmbedding)  # type: ignore[no-untyped-call]
 
 
 @pytest.fixture

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+import redis
 from support import (
     Desk,
     check_exact,
@@ -30,8 +31,6 @@ from reposync import LockError, LockTimeout, sync_repository
 
 from .conftest import PATIENT
 from .proxy import Landed, Proxy, Request
-
-redis = pytest.importorskip("redis", reason="lock= is tested with the extra reposync[dev]")
 
 if TYPE_CHECKING:
     from chromadb.api import ClientAPI
@@ -48,7 +47,7 @@ def binary() -> str:
             return str(packaged)
     installed = shutil.which("redis-server")
     if installed is None:
-        pytest.skip("there is no redis-server: install reposync[dev] or Redis")
+        pytest.fail("there is no redis-server: install reposync[dev], or Redis where that has none")
     return installed
 
 
