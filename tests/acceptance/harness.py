@@ -6,6 +6,7 @@ killed, and that fails the test.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
@@ -64,6 +65,16 @@ def git(tree: Path, *arguments: str) -> str:
         capture_output=True,
         text=True,
     ).stdout
+
+
+def index_files(store: Path) -> dict[str, tuple[int, int]]:
+    """What tells one state of the vector indexes' files from the next."""
+    state = {}
+    for file in store.glob("*-*-*/*.bin"):
+        with contextlib.suppress(FileNotFoundError):
+            found = file.stat()
+            state[str(file)] = found.st_size, found.st_mtime_ns
+    return state
 
 
 @dataclass

@@ -2,9 +2,14 @@
 
     python host.py --store DIR --log FILE
 
-It reads one JSON command a line from standard input, and answers each with one JSON line:
+It reads one JSON command a line from standard input, and answers each with one JSON line, which is
+`{"error": ...}` for what Chroma or reposync raised:
 
-- `{"do": "write", "texts": {id: text}}` upserts rows into its own collection, under `ChromaLock`;
+- `{"do": "write", "collection": NAME, "texts": {id: text}}` upserts rows into a collection that
+  hosts share, under `ChromaLock`, and makes it if need be;
+- `{"do": "collections"}` answers with the id of each collection, by name;
+- `{"do": "texts", "collection": NAME, "keys": [id]}` answers with the documents that are there;
+- `{"do": "forget", "collection": NAME}` deletes a collection, under `ChromaLock`;
 - `{"do": "find", "collection": NAME, "texts": {id: text}}` queries, under `ChromaLock`, for each
   text's vector, and answers with the ids that were not found at no distance;
 - `{"do": "find rows", "collection": NAME, "path": PATH}` does so for the rows of one file, and
@@ -19,12 +24,14 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+import traceback
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import chromadb
 import numpy as np
 from chromadb.config import Settings
+from chromadb.errors import NotFoundError
 from hash_embedding import HashEmbedding, hash_vectors
 
 from reposync import ChromaLock, sync_repository
@@ -33,7 +40,8 @@ if TYPE_CHECKING:
     from chromadb.api.models.Collection import Collection
 
 NEAR = 1e-4
-OWN_COLLECTION = "notes"
+PAGE = 500
+"""Rows that an audit reads at once."""
 
 
 class Host:
@@ -47,20 +55,25 @@ class Host:
         self.collections: dict[str, Collection] = {}
 
     def collection(self, name: str) -> Collection:
-        """A collection, opened once and then kept, as a host does."""
+        """A collection, opened once and then kept; again if a sync had to make it anew."""
+        if name in self.collections:
+            try:
+                self.collections[name].count()
+            except NotFoundError:
+                del self.collections[name]
         if name not in self.collections:
             self.collections[name] = self.client.get_collection(name, embedding_function=None)
         return self.collections[name]
 
-    def write(self, texts: dict[str, str]) -> dict[str, Any]:
+    def do_write(self, collection: str, texts: dict[str, str]) -> dict[str, Any]:
         with self.lock:
-            if OWN_COLLECTION not in self.collections:
-                self.collections[OWN_COLLECTION] = self.client.get_or_create_collection(
-                    OWN_COLLECTION,
+            if collection not in self.collections:
+                self.collections[collection] = self.client.get_or_create_collection(
+                    collection,
                     embedding_function=HashEmbedding(),
                     configuration={"hnsw": {"space": "cosine"}},
                 )
-            self.collection(OWN_COLLECTION).upsert(
+            self.collection(collection).upsert(
                 ids=list(texts),
                 documents=list(texts.values()),
                 embeddings=list(hash_vectors(list(texts.values()))),
@@ -68,11 +81,26 @@ class Host:
             )
         return {"written": len(texts)}
 
-    def find(self, collection: str, texts: dict[str, str]) -> dict[str, Any]:
+    def do_collections(self) -> dict[str, Any]:
+        with self.lock:
+            return {found.name: str(found.id) for found in self.client.list_collections()}
+
+    def do_texts(self, collection: str, keys: list[str]) -> dict[str, Any]:
+        with self.lock:
+            got = self.collection(collection).get(ids=keys, include=["documents"])
+        return {"texts": dict(zip(got["ids"], got["documents"] or [], strict=True))}
+
+    def do_forget(self, collection: str) -> dict[str, Any]:
+        with self.lock:
+            self.collections.pop(collection, None)
+            self.client.delete_collection(collection)
+        return {"forgotten": collection}
+
+    def do_find(self, collection: str, texts: dict[str, str]) -> dict[str, Any]:
         with self.lock:
             return {"lost": lost(self.collection(collection), texts)}
 
-    def find_rows(self, collection: str, path: str) -> dict[str, Any]:
+    def do_find_rows(self, collection: str, path: str) -> dict[str, Any]:
         with self.lock:
             found = self.collection(collection)
             got = found.get(where={"path": path}, include=["documents", "metadatas"])
@@ -83,7 +111,7 @@ class Host:
             }
             return {"rows": len(texts), "lost": lost(found, texts)}
 
-    def sync(self, tree: str, name: str, by: str) -> dict[str, Any]:
+    def do_sync(self, tree: str, name: str, by: str) -> dict[str, Any]:
         result = sync_repository(
             tree,
             name,
@@ -94,36 +122,58 @@ class Host:
         answer: dict[str, Any] = result.model_dump(mode="json")
         return answer
 
-    def audit(self, collection: str, texts: dict[str, str]) -> dict[str, Any]:
+    def do_audit(self, collection: str, texts: dict[str, str]) -> dict[str, Any]:
         found = self.collection(collection)
         keys = found.get(include=[])["ids"]
         faults = [f"{key} is missing" for key in texts.keys() - set(keys)]
         faults += [f"{key} is one too many" for key in set(keys) - texts.keys()]
-        for key in sorted(texts.keys() & set(keys)):
-            try:
-                vectors = found.get(ids=[key], include=["embeddings"])["embeddings"]
-            except Exception as error:  # noqa: BLE001 - whatever it is, it is a finding
-                faults.append(f"the vector of {key} is lost: {error}")
-                continue
-            if vectors is None or not np.allclose(vectors, hash_vectors([texts[key]]), atol=1e-5):
-                faults.append(f"the vector of {key} is wrong")
-        faults += [f"{key} is not found" for key in lost(found, texts)]
+        there = sorted(texts.keys() & set(keys))
+        for at in range(0, len(there), PAGE):
+            faults += faulty(found, {key: texts[key] for key in there[at : at + PAGE]})
         return {"rows": len(keys), "faults": faults}
+
+
+def faulty(collection: Collection, texts: dict[str, str]) -> list[str]:
+    """What is wrong with rows that are there: their vectors, or how the index finds them."""
+    try:
+        got = collection.get(ids=list(texts), include=["embeddings", "documents"])
+        missing = lost(collection, texts)
+    except Exception as error:  # noqa: BLE001 - whatever it is, it is a finding
+        keys = list(texts)
+        if len(keys) == 1:
+            return [f"the vector of {keys[0]} is lost: {error}"]
+        halves = keys[: len(keys) // 2], keys[len(keys) // 2 :]
+        return [
+            fault for half in halves for fault in faulty(collection, {k: texts[k] for k in half})
+        ]
+    right = hash_vectors([texts[key] for key in got["ids"]])
+    assert got["embeddings"] is not None
+    vectors = np.isclose(right, np.asarray(got["embeddings"]), atol=1e-5).all(axis=1)
+    faults = [f"{key} is not found" for key in missing]
+    for key, document, is_right in zip(got["ids"], got["documents"] or [], vectors, strict=True):
+        if document != texts[key]:
+            faults.append(f"the text of {key} is {document!r}")
+        if not is_right:
+            faults.append(f"the vector of {key} is wrong")
+    return faults
 
 
 def lost(collection: Collection, texts: dict[str, str]) -> list[str]:
     """The ids that a query with their own vector does not give at no distance."""
-    missing = []
-    for key, vector in zip(texts, hash_vectors(list(texts.values())), strict=True):
-        for n_results in (3, 200):
-            got = collection.query(
-                query_embeddings=[vector], n_results=n_results, include=["distances"]
-            )
-            hits = dict(zip(got["ids"][0], (got["distances"] or [[]])[0], strict=True))
-            if hits.get(key, 1.0) <= NEAR:
-                break
-        else:
-            missing.append(key)
+    missing = list(texts)
+    for n_results in (3, 200):
+        if not missing:
+            break
+        vectors = hash_vectors([texts[key] for key in missing])
+        got = collection.query(
+            query_embeddings=list(vectors), n_results=n_results, include=["distances"]
+        )
+        hits = zip(missing, got["ids"], got["distances"] or [], strict=True)
+        missing = [
+            key
+            for key, ids, distances in hits
+            if dict(zip(ids, distances, strict=True)).get(key, 1.0) > NEAR
+        ]
     return missing
 
 
@@ -136,8 +186,13 @@ def main() -> int:
     print(json.dumps({"ready": True}), flush=True)
     for line in sys.stdin:
         command = json.loads(line)
-        do = getattr(host, command.pop("do").replace(" ", "_"))
-        print(json.dumps(do(**command)), flush=True)
+        do = getattr(host, f"do_{command.pop('do').replace(' ', '_')}")
+        try:
+            answer = do(**command)
+        except Exception as error:  # noqa: BLE001 - it is the answer
+            traceback.print_exc()
+            answer = {"error": repr(error)}
+        print(json.dumps(answer), flush=True)
     return 0
 
 

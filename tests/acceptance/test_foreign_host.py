@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from harness import Workshop
-from test_two_processes import Peer
+from peer import Peer
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -8,7 +8,6 @@ wrong, and the log must show that only the texts in flight at a kill were embedd
 
 from __future__ import annotations
 
-import contextlib
 import random
 import shutil
 import time
@@ -18,7 +17,7 @@ from typing import TYPE_CHECKING
 import pytest
 import trees
 from checker import expected_files
-from harness import DEADLINE, Workshop, start
+from harness import DEADLINE, Workshop, index_files, start
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -61,26 +60,17 @@ class Chaos:
 
     def kill_in_flush(self) -> None:
         """Start a sync and kill it while Chroma writes the files of its index once more."""
-        known = self._index_files()
+        known = index_files(self.shop.store)
 
         def rewritten() -> bool:
             nonlocal known
-            found = self._index_files()
+            found = index_files(self.shop.store)
             if found.keys() != known.keys():  # made just now: nothing of worth is in them yet
                 known = found
             return found != known
 
         delay = self.chance.choice([0.0, 0.001, 0.003, 0.01, 0.03])
         self._kill_after("the index's files began to change", delay, rewritten)
-
-    def _index_files(self) -> dict[str, tuple[int, int]]:
-        """What tells one state of the index's files from the next."""
-        state = {}
-        for file in self.shop.store.glob("*-*-*/*.bin"):
-            with contextlib.suppress(FileNotFoundError):
-                found = file.stat()
-                state[str(file)] = found.st_size, found.st_mtime_ns
-        return state
 
     def _kill_after(self, what: str, delay: float, happened: Callable[[], bool]) -> None:
         """Start a sync and kill it `delay` seconds after something happened."""
