@@ -1,6 +1,6 @@
 """A program that lives long and keeps its own client on a store: a host, or a long-lived syncer.
 
-    python host.py --store DIR --log FILE
+    python host.py --store DIR --log FILE [--without-client]
 
 It reads one JSON command a line from standard input, and answers each with one JSON line, which is
 `{"error": ...}` for what Chroma or reposync raised:
@@ -14,7 +14,9 @@ It reads one JSON command a line from standard input, and answers each with one 
   text's vector, and answers with the ids that were not found at no distance;
 - `{"do": "find rows", "collection": NAME, "path": PATH}` does so for the rows of one file, and
   answers also with how many there are;
-- `{"do": "sync", "tree": DIR, "name": NAME, "by": "client" | "path"}` calls `sync_repository`;
+- `{"do": "sync", "tree": DIR, "name": NAME, "by": "client" | "path"}`, and "collection": NAME if it
+  is not to be the usual one, calls `sync_repository`;
+- `{"do": "census"}` answers with the threads that run, and the store's files that are open;
 - `{"do": "audit", "collection": NAME, "texts": {id: text}}` reads every vector of the collection,
   without a lock, and answers with what is missing, unreadable, wrong or not found.
 """
@@ -23,8 +25,12 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
+import threading
 import traceback
+from contextlib import suppress
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -37,6 +43,7 @@ from hash_embedding import HashEmbedding, hash_vectors
 from reposync import ChromaLock, sync_repository
 
 if TYPE_CHECKING:
+    from chromadb.api import ClientAPI
     from chromadb.api.models.Collection import Collection
 
 NEAR = 1e-4
@@ -49,10 +56,16 @@ class Host:
 
     def __init__(self, store: Path, log: Path) -> None:
         self.store, self.log = store, log
-        settings = Settings(anonymized_telemetry=False)
-        self.client = chromadb.PersistentClient(str(store), settings=settings)
-        self.lock = ChromaLock(self.client, timeout=60.0)
         self.collections: dict[str, Collection] = {}
+
+    @cached_property
+    def client(self) -> ClientAPI:
+        settings = Settings(anonymized_telemetry=False)
+        return chromadb.PersistentClient(str(self.store), settings=settings)
+
+    @cached_property
+    def lock(self) -> ChromaLock:
+        return ChromaLock(self.client, timeout=60.0)
 
     def collection(self, name: str) -> Collection:
         """A collection, opened once and then kept; again if a sync had to make it anew."""
@@ -111,10 +124,17 @@ class Host:
             }
             return {"rows": len(texts), "lost": lost(found, texts)}
 
-    def do_sync(self, tree: str, name: str, by: str) -> dict[str, Any]:
+    def do_census(self) -> dict[str, Any]:
+        threads = sorted(thread.name for thread in threading.enumerate())
+        return {"threads": threads, "files": open_files(self.store)}
+
+    def do_sync(
+        self, tree: str, name: str, by: str, collection: str | None = None
+    ) -> dict[str, Any]:
         result = sync_repository(
             tree,
             name,
+            collection=collection,
             store=self.client if by == "client" else self.store,
             embedding_function=HashEmbedding(log=self.log),
         )
@@ -177,12 +197,24 @@ def lost(collection: Collection, texts: dict[str, str]) -> list[str]:
     return missing
 
 
+def open_files(folder: Path) -> list[str]:
+    """The files below a folder that this process has open."""
+    found = []
+    for number in os.listdir("/proc/self/fd"):
+        with suppress(FileNotFoundError):  # that of the listing itself
+            found.append(os.readlink(f"/proc/self/fd/{number}"))
+    return sorted(path for path in found if path.startswith(f"{folder}/"))
+
+
 def main() -> int:
     parser = argparse.ArgumentParser()
     parser.add_argument("--store", type=Path, required=True)
     parser.add_argument("--log", type=Path, required=True)
+    parser.add_argument("--without-client", action="store_true", help="until one is needed")
     options = parser.parse_args()
     host = Host(options.store, options.log)
+    if not options.without_client:
+        assert host.client
     print(json.dumps({"ready": True}), flush=True)
     for line in sys.stdin:
         command = json.loads(line)

@@ -24,10 +24,9 @@ if TYPE_CHECKING:
 class Peer:
     """A `host.py` process: commands in, answers out, never without a deadline."""
 
-    def __init__(self, shop: Workshop, script: str = "host.py") -> None:
-        self.process = start(
-            script, "--store", shop.store, "--log", shop.log, stdin=-1, stderr=None
-        )
+    def __init__(self, shop: Workshop, script: str = "host.py", *extra: str) -> None:
+        where = ["--store", shop.store, "--log", shop.log]
+        self.process = start(script, *where, *extra, stdin=-1, stderr=None)
         self.answers: queue.Queue[str] = queue.Queue()
         self.reader = threading.Thread(target=self._read)
         self.reader.start()
