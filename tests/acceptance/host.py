@@ -10,7 +10,7 @@ It reads one JSON command a line from standard input, and answers each with one 
 - `{"do": "collections"}` answers with the id of each collection, by name;
 - `{"do": "texts", "collection": NAME, "keys": [id]}` answers with the documents that are there;
 - `{"do": "forget", "collection": NAME}` deletes a collection, under `ChromaLock`;
-- `{"do": "find", "collection": NAME, "texts": {id: text}}` queries, under `ChromaLock`, for each
+- `{"do": "find", "collection": NAME, "texts": {id: text}}` queries, under its `reading()`, for each
   text's vector, and answers with the ids that were not found at no distance;
 - `{"do": "find rows", "collection": NAME, "path": PATH}` does so for the rows of one file, and
   answers also with how many there are;
@@ -95,11 +95,11 @@ class Host:
         return {"written": len(texts)}
 
     def do_collections(self) -> dict[str, Any]:
-        with self.lock:
+        with self.lock.reading():
             return {found.name: str(found.id) for found in self.client.list_collections()}
 
     def do_texts(self, collection: str, keys: list[str]) -> dict[str, Any]:
-        with self.lock:
+        with self.lock.reading():
             got = self.collection(collection).get(ids=keys, include=["documents"])
         return {"texts": dict(zip(got["ids"], got["documents"] or [], strict=True))}
 
@@ -110,11 +110,11 @@ class Host:
         return {"forgotten": collection}
 
     def do_find(self, collection: str, texts: dict[str, str]) -> dict[str, Any]:
-        with self.lock:
+        with self.lock.reading():
             return {"lost": lost(self.collection(collection), texts)}
 
     def do_find_rows(self, collection: str, path: str) -> dict[str, Any]:
-        with self.lock:
+        with self.lock.reading():
             found = self.collection(collection)
             got = found.get(where={"path": path}, include=["documents", "metadatas"])
             rows = zip(got["ids"], got["documents"] or [], got["metadatas"] or [], strict=True)

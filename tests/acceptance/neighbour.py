@@ -218,7 +218,7 @@ def querying(options: argparse.Namespace, record: Record) -> Iterator[None]:
     def ask_on() -> None:
         try:
             while not ended.wait(options.every):
-                with timed(record, "query", reading(lock)):
+                with timed(record, "query", lock.reading() if lock else None):
                     ask()
         except BaseException as error:
             faults.append(error)
@@ -234,10 +234,6 @@ def querying(options: argparse.Namespace, record: Record) -> Iterator[None]:
         client.close()  # type: ignore[attr-defined]
     if faults:
         raise faults[0]
-
-
-def reading(lock: Any) -> Any:  # TODO until the lock has it
-    return lock and getattr(lock, "reading", lambda: lock)()
 
 
 def main() -> int:

@@ -29,6 +29,8 @@ BATCH = 128
 FLUSH = 1000
 """Chroma's `sync_threshold`: rows between two flushes of the vector index."""
 
+CHURN_FILES = 12
+
 
 @dataclass
 class Chaos:
@@ -39,7 +41,13 @@ class Chaos:
     usual: float = 5.0
     """Seconds that an undisturbed cold sync takes."""
     kills: int = 0
+    """Those since the log began."""
+    aimed: int = 0
+    """Those of all kills that came right after Chroma began to write the files of its index."""
+    ruined: int = 0
+    """Syncs that found the index ruined."""
     rounds: int = 0
+    churns: int = 0
     notes: list[str] = field(default_factory=list)
 
     def texts_logged(self) -> int:
@@ -70,10 +78,11 @@ class Chaos:
             return found != known
 
         delay = self.chance.choice([0.0, 0.001, 0.003, 0.01, 0.03])
-        self._kill_after("the index's files began to change", delay, rewritten)
+        what = "the index's files began to change"
+        self.aimed += self._kill_after(what, delay, rewritten)
 
-    def _kill_after(self, what: str, delay: float, happened: Callable[[], bool]) -> None:
-        """Start a sync and kill it `delay` seconds after something happened."""
+    def _kill_after(self, what: str, delay: float, happened: Callable[[], bool]) -> bool:
+        """Start a sync and kill it `delay` seconds after something happened; False if too late."""
         reached: list[float] = []
 
         def due(_: float) -> bool:
@@ -81,10 +90,14 @@ class Chaos:
                 reached.append(time.monotonic())
             return bool(reached) and time.monotonic() - reached[0] >= delay
 
-        self._kill(f"{delay:.3f} s after {what}", due)
+        return self._kill(f"{delay:.3f} s after {what}", due)
 
-    def _kill(self, when: str, due: Callable[[float], bool]) -> None:
-        """Start a sync and kill it as soon as `due`, given the time of its start, says so."""
+    def _kill(self, when: str, due: Callable[[float], bool]) -> bool:
+        """Start a sync and kill it as soon as `due`, given the time of its start, says so.
+
+        Returns:
+            False if the sync ended before.
+        """
         before = self.texts_logged()
         began = time.monotonic()
         with start("driver.py", *self.shop.driver_arguments()) as child:
@@ -101,14 +114,20 @@ class Chaos:
         self.notes.append(
             f"{verb} {when} ({spent:.1f} s, {self.texts_logged() - before} texts embedded)"
         )
+        return done is None
 
-    def finish(self) -> None:
-        """The next sync runs to its end, and all is as if nothing had happened."""
+    def finish(self, *, check: bool = True) -> None:
+        """The next sync runs to its end, and all is as if nothing had happened.
+
+        Without `check` the rows are only counted, and looked at by a later one.
+        """
         step = f"round {self.rounds}: {'; '.join(self.notes)}"
         result = self.shop.sync(step)
         assert result["status"] == "complete", step
-        report = self.shop.check(step, "--sample", "100")
-        assert result["chunks"]["total"] == report["rows"], step
+        self.ruined += "is made anew" in self.shop.said
+        if check:
+            report = self.shop.check(step, "--sample", "100")
+            assert result["chunks"]["total"] == report["rows"], step
         again = self.embedded_again()
         assert again <= BATCH * self.kills, f"{again} texts embedded again: {step}"
         seconds = self.shop.seconds.pop(step)
@@ -142,15 +161,26 @@ class Chaos:
         moved = self.chance.choice(sorted(entry for entry in tree.iterdir() if entry.is_dir()))
         moved.rename(moved.with_name(f"{moved.name.split('~')[0]}~{self.rounds}"))
 
+    def churn(self) -> None:
+        """Replace so many files that the next sync makes Chroma flush its index."""
+        self.churns += 1
+        for number in range(CHURN_FILES):
+            lines = [
+                f"Churn {self.churns}, line {line}: {self.chance.random():.17f}, and so on.\n"
+                for line in range(300)
+            ]
+            file = self.shop.tree / f"churn{number}.txt"
+            file.write_text("".join(lines), "utf-8")
+
     def any_kill(self) -> None:
         """A kill of one sort or another."""
         sort = self.chance.random()
-        if sort < 0.3:
+        if sort < 0.4:
             self.kill_in_flush()
         elif sort < 0.5:
             self.kill_near_flush()
         else:
-            self.kill_at(self.chance.uniform(0.1, 1.0))
+            self.kill_at(self.chance.uniform(0.45, 1.2))
 
 
 @pytest.fixture
@@ -178,25 +208,38 @@ def test_killed_syncs_are_taken_up(chaos: Chaos) -> None:
     assert chaos.kills >= 5
 
 
-@pytest.mark.slow
-@pytest.mark.timeout(3600)
-def test_a_hundred_kills(chaos: Chaos) -> None:
-    """A hundred kills, of cold syncs and of updates, each followed by an exact state."""
+def many_kills(folder: Path, kills: int, *, aimed: int) -> Chaos:
+    """Rounds of kills, so many in all, of a repository that all but changes completely each time.
+
+    It is as small as one that makes Chroma flush can be: what counts is the number of kills.
+    """
+    shop = Workshop(folder / "tree", folder / "store", folder / "log", dimension=384)
+    chaos = Chaos(shop, random.Random(20_240_301))
+    trees.small(shop.tree)
+    chaos.churn()
     began = time.monotonic()
-    chaos.shop.sync("undisturbed")
+    shop.sync("undisturbed")
     chaos.usual = time.monotonic() - began
-    assert chaos.shop.check("undisturbed")["rows"] > 3000
     chaos.start_afresh()
     total = 0
-    while total < 100:
+    while total < kills or chaos.aimed < aimed:
         before = chaos.kills
-        for _ in range(chaos.chance.choice([1, 2, 2, 3])):
+        for _ in range(chaos.chance.choice([2, 3, 4])):
+            chaos.churn()
             chaos.any_kill()
         total += chaos.kills - before
-        chaos.finish()
-        if chaos.rounds % 2:
-            chaos.edit()
-        else:
+        fourth = chaos.rounds % 4 == 3
+        chaos.finish(check=fourth or chaos.rounds % 2 == 1)
+        if fourth:
             chaos.start_afresh()
-            shutil.rmtree(chaos.shop.tree)
-            trees.large(chaos.shop.tree)
+    chaos.finish()
+    print(f"\n{total} kills, {chaos.aimed} at a flush; {chaos.ruined} indexes ruined and made anew")
+    return chaos
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(5400)
+def test_two_hundred_kills(tmp_path: Path) -> None:
+    """Two hundred kills, fifty of them at flushes of the index, each round ending exact."""
+    chaos = many_kills(tmp_path, 200, aimed=50)
+    assert chaos.ruined > 0, "the aim was true"

@@ -116,6 +116,12 @@ def large(tree: Path) -> None:
     sample(sources, tree, files=400, size=2300 * KILOBYTE, largest=30 * KILOBYTE)
 
 
+def small(tree: Path) -> None:
+    """Enough code for some 500 chunks."""
+    sources = [Source(LIBRARY, (".py",), NOT_LIBRARY)]
+    sample(sources, tree, files=80, size=250 * KILOBYTE, largest=20 * KILOBYTE)
+
+
 def add_oddities(tree: Path) -> None:
     """Add what real trees have somewhere: files without text, odd names, other line ends."""
     odd = tree / "odd"
