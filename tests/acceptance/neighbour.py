@@ -177,7 +177,7 @@ def sync(options: argparse.Namespace, record: Record) -> None:
 
     from reposync import SyncConfig, sync_repository
 
-    settings = {"batch_rows": options.batch_rows} if options.batch_rows else {}
+    settings = {} if options.batch_rows is None else {"batch_rows": options.batch_rows}
     print("ready", flush=True)
     sys.stdin.readline()
     with watched_flock(record, "sync"), querying(options, record):
@@ -245,7 +245,7 @@ def main() -> int:
     parser.add_argument("--hold", type=float, default=0.005, help="seconds that `flock` holds it")
     parser.add_argument("--tree", type=Path)
     parser.add_argument("--dimension", type=int, default=384)
-    parser.add_argument("--batch-rows", type=int)
+    parser.add_argument("--batch-rows", type=int, help="of the sync")
     parser.add_argument("--query", choices=("reading", "plain"))
     options = parser.parse_args()
     {"upsert": upsert, "flock": flock, "sync": sync}[options.role](options, Record(options.record))
