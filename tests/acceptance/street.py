@@ -9,7 +9,7 @@ import json
 import math
 from collections import defaultdict
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from harness import start
@@ -46,12 +46,14 @@ class Stay:
 
     Attributes:
         who: the role.
+        locked: False if it took no lock.
         waits: from asking for the lock to having it.
         visits: from asking for the lock to letting it go.
         most_passed: holds of others that began while one of them waited, at most.
     """
 
     who: str
+    locked: bool
     waits: Spread
     visits: Spread
     most_passed: int
@@ -84,9 +86,6 @@ class Account:
     def longest_wait(self) -> float:
         """The promise in seconds: the longest hold, that many times."""
         return self.most_passed * self.holds.max
-
-    def as_json(self) -> dict[str, Any]:
-        return {**asdict(self), "longest_wait_allowed": self.longest_wait}
 
 
 def run_street(
@@ -151,6 +150,7 @@ def account(visits: list[Visit], result: dict[str, Any]) -> Account:
 def stay(who: str, visits: list[Visit], held: list[Visit]) -> Stay:
     return Stay(
         who,
+        visits[0].locked,
         Spread.of([visit.entered - visit.wanted for visit in visits]),
         Spread.of([visit.left - visit.wanted for visit in visits]),
         max(passed(visit, held) for visit in visits),
