@@ -31,6 +31,9 @@ FLUSH = 1000
 
 CHURN_FILES = 12
 
+REBUILT = "is made anew"
+"""What a sync says that found the index ruined."""
+
 
 @dataclass
 class Chaos:
@@ -109,6 +112,7 @@ class Chaos:
             _, err = child.communicate()
         assert done in (None, 0), f"the sync after {self.notes} failed:\n{err[-6000:]}"
         self.kills += done is None
+        self.ruined += REBUILT in err
         verb = "killed" if done is None else "too late to be killed"
         spent = time.monotonic() - began
         self.notes.append(
@@ -124,7 +128,7 @@ class Chaos:
         step = f"round {self.rounds}: {'; '.join(self.notes)}"
         result = self.shop.sync(step)
         assert result["status"] == "complete", step
-        self.ruined += "is made anew" in self.shop.said
+        self.ruined += REBUILT in self.shop.said
         if check:
             report = self.shop.check(step, "--sample", "100")
             assert result["chunks"]["total"] == report["rows"], step
