@@ -142,7 +142,7 @@ class Committer:
                 # Chroma would load it at the first write: this tells its time from that of rows.
                 collection.load()
                 self._tally.note_reload(time.monotonic() - began)
-                self._loaded = True
+                self._loaded = hold.loaded = True
             began = time.monotonic()
             try:
                 yield

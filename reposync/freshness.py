@@ -200,12 +200,14 @@ class Hold:
         state: what is recorded when it ends.
         warned: the others know that it writes.
         refreshed: somebody else wrote before it, so that clients were brought up to date.
+        loaded: after that, the index that is written to was loaded again.
     """
 
     folder: FolderState
     state: State
     warned: bool = False
     refreshed: bool = False
+    loaded: bool = False
 
     def will_write(self) -> None:
         """Warn the others before the first write; a kill after this is noticed by them."""

@@ -8,7 +8,7 @@ import os
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
 import chromadb
@@ -266,6 +266,35 @@ def test_reading_does_not_wait_for_writers_of_the_same_process(client: object) -
         assert done == [True]
         with lock.reading():
             assert seen(client, "one")
+
+
+def test_reading_waits_while_this_process_loads_the_index_anew(client: object, store: Path) -> None:
+    """Two calls that load an index at once would make the next write cost seconds."""
+    assert isinstance(client, chromadb.api.client.Client)
+    lock = ChromaLock(client)
+    with lock:
+        add(client, "one")
+    python(WRITER, store, "theirs")
+
+    def can_read() -> bool:
+        read = []
+
+        def attempt() -> None:
+            with suppress(LockTimeout), ChromaLock(client, timeout=0).reading():
+                read.append(seen(client, "one", "theirs"))
+
+        thread = threading.Thread(target=attempt)
+        thread.start()
+        thread.join(DEADLINE)
+        return bool(read)
+
+    with lock.hold() as hold:
+        assert hold is not None
+        assert hold.refreshed
+        assert not can_read()
+        assert seen(client, "one", "theirs")
+        hold.loaded = True
+        assert can_read()
 
 
 def test_reading_waits_for_a_writer_of_another_process(client: object, store: Path) -> None:

@@ -387,7 +387,11 @@ class ChromaLock:
         if state is None or any(_reflects.get(s) != state.generation for s in systems):
             return False
         if state.holder is not None and state.holder.is_this_process:
-            return True  # what this process writes, its client knows
+            # What this process writes, its client knows. But two calls that load an index at once
+            # make the next write cost seconds.
+            held = _held.get(self._key)
+            hold = held.hold if held else None
+            return hold is None or not hold.refreshed or hold.loaded
         if not folder.is_unwritten(state, glance):
             return False
         _glances.update(dict.fromkeys(systems, glance))  # somebody only held the lock
