@@ -13,7 +13,7 @@ from reposync.manifest import Manifest, RepositoryRecord
 from reposync.plan import is_indexed, look_again, plan, takes_out, too_many
 from reposync.reconcile import LOST_COLLECTION, LOST_MANIFEST, LOST_ROWS
 from reposync.records import Action, Known
-from reposync.request import Request, check_owner, make_request, read_state
+from reposync.request import Request, check_owner, make_request, open_source, read_state
 from reposync.result import PlannedAction, SyncPlan, count_files
 from reposync.survey import Survey
 from reposync.sync import FULL, MODEL_CHANGED, RECIPE_CHANGED
@@ -54,12 +54,16 @@ def plan_repository(
         SyncError: the tree, the store or the local state cannot be read.
     """
     request = make_request(path, name, store, collection, embedding_function, config, lock)
-    with closing(request.store), read_state(request) as manifest:
+    with (
+        closing(request.store),
+        closing(open_source(request)) as source,
+        read_state(request) as manifest,
+    ):
         record = manifest.repository(request.key) if manifest else None
         known = _known(request, manifest, record)
         if full:
             known = look_again(known, known, FULL)
-        survey = Survey(request, known)
+        survey = Survey(source, known)
         actions = list(_without_texts(plan(survey.listed, survey.seen(), known)))
     return _report(request, actions, known, allow_deletions=allow_deletions)
 

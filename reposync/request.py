@@ -29,6 +29,7 @@ from reposync.manifest import (
 from reposync.naming import check_collection_name, collection_name
 from reposync.retry import Deadline
 from reposync.rows import ROW_FORMAT
+from reposync.scan import FolderSource, Source
 from reposync.scan.ignore import above_root
 from reposync.scan.paths import escape_path, unescape_path
 from reposync.store import Store
@@ -133,6 +134,11 @@ def make_request(
         config=config,
         deadline=deadline,
     )
+
+
+def open_source(request: Request) -> Source:
+    """Where the files come from; to be closed at the end."""
+    return FolderSource(request.root, request.config, store_path=request.store.folder)
 
 
 def _make_lock(store: Store, config: SyncConfig, given: object) -> ChromaLock:

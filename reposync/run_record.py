@@ -9,7 +9,7 @@ from reposync.errors import SyncError
 from reposync.manifest import Manifest, RepositoryRecord
 from reposync.request import Request
 from reposync.result import ModelInfo, SourceInfo, SyncResult
-from reposync.scan import git_source
+from reposync.scan import Source
 from reposync.tally import Tally
 
 logger = logging.getLogger(__name__)
@@ -19,9 +19,15 @@ class RunRecord:
     """The record of one run, in the manifest and in its `SyncResult`."""
 
     def __init__(
-        self, request: Request, manifest: Manifest, record: RepositoryRecord, tally: Tally
+        self,
+        request: Request,
+        source: Source,
+        manifest: Manifest,
+        record: RepositoryRecord,
+        tally: Tally,
     ) -> None:
         self._request = request
+        self._files = source
         self._manifest = manifest
         self._repository = record
         self._tally = tally
@@ -30,8 +36,8 @@ class RunRecord:
         tally.resumed = manifest.was_cut_off(record.id)
 
     def note_source(self) -> None:
-        """Note where the git work tree stands, as it is when the scan begins."""
-        found = git_source(self._request.root, store_path=self._request.store.folder)
+        """Note which commit the files are of, as it is when the scan begins."""
+        found = self._files.state()
         if found is not None:
             self._source = SourceInfo(commit=found.commit, branch=found.branch, dirty=found.dirty)
 

@@ -9,8 +9,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import nullcontext
 
 from reposync.records import Failure, Known, Seen, SkipReason
-from reposync.request import Request
-from reposync.scan import Entry, list_entries, read_entry, still_there
+from reposync.scan import Entry, Source
 from reposync.tally import Tally
 
 _FOUND_BY_READING: frozenset[SkipReason | None] = frozenset(
@@ -27,34 +26,24 @@ class Survey:
     """
 
     def __init__(
-        self, request: Request, known: Mapping[str, Known], entries: list[Entry] | None = None
+        self, source: Source, known: Mapping[str, Known], entries: list[Entry] | None = None
     ) -> None:
-        self._request = request
+        self._source = source
         self.known = known
-        if entries is None:
-            config = request.config
-            entries = list_entries(
-                request.root,
-                include=config.include,
-                exclude=config.exclude,
-                max_file_bytes=config.max_file_bytes,
-                store_path=request.store.folder,
-            )
-        self._entries = entries
-        self.listed = {entry.path for entry in entries}
+        self._entries = source.entries() if entries is None else entries
+        self.listed = {entry.path for entry in self._entries}
         self._hidden = self._find_hidden()
         self.listed.update(failure.path for failure in self._hidden)
 
     def with_known(self, known: Mapping[str, Known]) -> Survey:
         """The same scan beside newer knowledge."""
-        return Survey(self._request, known, self._entries)
+        return Survey(self._source, known, self._entries)
 
     def _find_hidden(self) -> list[Failure]:
         """Known files that are not listed because they cannot be seen: they are not deleted."""
         unread = {entry.path: entry.failure for entry in self._entries if entry.failure}
         verdicts = (
-            still_there(self._request.root, path, unread=unread)
-            for path in sorted(self.known.keys() - self.listed)
+            self._source.missing(path, unread) for path in sorted(self.known.keys() - self.listed)
         )
         return [verdict for verdict in verdicts if isinstance(verdict, Failure)]
 
@@ -87,11 +76,7 @@ class Survey:
                 yield Seen(entry.path, entry.stat)
             else:
                 with tally.stage("scan") if tally else nullcontext():
-                    seen = read_entry(
-                        self._request.root,
-                        entry,
-                        max_file_bytes=self._request.config.max_file_bytes,
-                    )
+                    seen = self._source.read(entry)
                 yield seen or Seen(entry.path, gone=True)
         for failure in self._hidden:
             yield Seen(failure.path, failure=failure)

@@ -23,10 +23,11 @@ from reposync.manifest import Manifest, ManifestDamaged, RepositoryRecord, set_a
 from reposync.plan import deletions, is_indexed, look_again, plan, too_many
 from reposync.progress import Report, reporter
 from reposync.records import Action, Known
-from reposync.request import Request, check_owner, make_request, open_state
+from reposync.request import Request, check_owner, make_request, open_source, open_state
 from reposync.result import SyncProgress, SyncResult
 from reposync.retry import Cancelled
 from reposync.run_record import RunRecord
+from reposync.scan import Source
 from reposync.survey import Survey
 from reposync.tally import Tally
 from reposync.target import StoreChanged, Target
@@ -89,9 +90,15 @@ def sync_repository(
 
     def run(report: Report) -> SyncResult:
         with open_state(request) as manifest:
-            return _Run(request, manifest, report).run(full=full, allow_deletions=allow_deletions)
+            run = _Run(request, source, manifest, report)
+            return run.run(full=full, allow_deletions=allow_deletions)
 
-    with reporter(progress) as tell, closing(request.store), _alone(request) as note:
+    with (
+        reporter(progress) as tell,
+        closing(request.store),
+        closing(open_source(request)) as source,
+        _alone(request) as note,
+    ):
 
         def report(progress: SyncProgress) -> None:
             tell(progress)
@@ -128,10 +135,12 @@ class _Run:
     def __init__(
         self,
         request: Request,
+        source: Source,
         manifest: Manifest,
         report: Report,
     ) -> None:
         self.request = request
+        self.source = source
         self.manifest = manifest
         self.report = report
         self.tally = Tally()
@@ -140,7 +149,7 @@ class _Run:
         """Sync, and record how it ended whatever happens."""
         record = self._record()
         self.redo = self._reason_to_redo(record, full=full)
-        self.log = RunRecord(self.request, self.manifest, record, self.tally)
+        self.log = RunRecord(self.request, self.source, self.manifest, record, self.tally)
         try:
             with self.tally.stage("scan"):
                 self.log.note_source()
@@ -180,7 +189,7 @@ class _Run:
 
     def _attempt(self, target: Target, *, must_look: bool, allow_deletions: bool) -> None:
         with self.tally.stage("scan"):
-            survey = Survey(self.request, self._known())
+            survey = Survey(self.source, self._known())
         self.tally.files_total = len(survey.listed)
         if must_look or not target.as_left:
             with self.tally.stage("commit"):

@@ -49,8 +49,8 @@ _PATIENCE_SECONDS = 300.0
 
 
 @dataclass(frozen=True, slots=True)
-class Source:
-    """Where the files come from.
+class GitState:
+    """Where a work tree stands.
 
     Attributes:
         commit: None before the first commit.
@@ -85,7 +85,7 @@ def list_paths(root: Path) -> list[bytes] | None:
     return list({raw.removesuffix(b"/") for raw in listing.split(b"\0") if raw})
 
 
-def git_source(root: Path, *, store_path: Path | None = None) -> Source | None:
+def git_state(root: Path, *, store_path: Path | None = None) -> GitState | None:
     """Tell the commit and branch that a folder stands on; None if it is not git's."""
     if not _may_be_git(root):
         return None
@@ -109,7 +109,7 @@ def _status(root: Path, store_path: Path | None) -> list[str]:
     return question
 
 
-def _read_status(answer: bytes) -> Source:
+def _read_status(answer: bytes) -> GitState:
     heads: dict[bytes, str] = {}
     dirty = False
     for line in answer.split(b"\0"):
@@ -119,7 +119,7 @@ def _read_status(answer: bytes) -> Source:
         elif line:
             dirty = True
     commit, branch = heads.get(b"branch.oid"), heads.get(b"branch.head")
-    return Source(
+    return GitState(
         commit=None if commit == "(initial)" else commit,
         branch=None if branch == "(detached)" else branch,
         dirty=dirty,

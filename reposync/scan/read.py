@@ -58,16 +58,17 @@ def read_entry(root: Path, entry: Entry, *, max_file_bytes: int = MAX_FILE_BYTES
         except OSError as error:
             return Seen(entry.path, failure=failed(entry.path, error, attempt))
         else:
-            return _seen(entry.path, data, found, before)
+            return judge(entry.path, data, found, racy=is_racy(found, before))
     message = f"it was written to during each of {_ATTEMPTS} attempts to read it"
     failure = Failure(entry.path, "scan", "FileChanged", message, _ATTEMPTS)
     return Seen(entry.path, failure=failure)
 
 
-def _seen(path: str, data: bytes, found: FileStat, before: int) -> Seen:
+def judge(path: str, data: bytes, found: FileStat, *, racy: bool = False) -> Seen:
+    """Say what is in a file, wherever its bytes come from."""
     text, _, skip = decode(data)
     digest = hashlib.sha256(data).hexdigest()
-    return Seen(path, found, digest, text, skip, racy=is_racy(found, before))
+    return Seen(path, found, digest, text, skip, racy=racy)
 
 
 def is_racy(found: FileStat, before: int) -> bool:

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from reposync.errors import ScanError
-from reposync.scan import Source, git_source, list_entries, still_there
+from reposync.scan import GitState, git_state, list_entries, still_there
 from reposync.scan import git as git_module
 
 Tree = Callable[[dict[str, str | bytes]], Path]
@@ -73,7 +73,7 @@ def test_a_folder_in_a_work_tree(repository: Repository) -> None:
     root = repository({".gitignore": "*.log\n", "other": "x", "src/a.py": "x"})
     (root / "src/x.log").write_text("x")
     assert list(listed(root / "src")) == ["a.py"]
-    assert git_source(root / "src") is not None
+    assert git_state(root / "src") is not None
 
 
 def test_an_ignored_folder_is_a_plain_tree(repository: Repository) -> None:
@@ -83,7 +83,7 @@ def test_an_ignored_folder_is_a_plain_tree(repository: Repository) -> None:
     packages.mkdir(parents=True)
     (packages / "b.py").write_text("x")
     assert list(listed(packages)) == ["b.py"]
-    assert git_source(packages) is None
+    assert git_state(packages) is None
     assert list(listed(root)) == [".gitignore", "a"]
 
 
@@ -209,7 +209,7 @@ def test_nothing_of_the_repositorys_is_run(
     (folder / ".gitattributes").write_text(f"a filter={trap.split('.')[1]}\n")
     (folder / "a").write_text("y")  # as long as it was: git must look into it
     assert "a" in listed(root)
-    source = git_source(root)
+    source = git_state(root)
     assert source is not None
     assert source.dirty is (where == ".")  # what is changed in a submodule is not its commit
     assert not marker.exists()
@@ -231,7 +231,7 @@ def test_a_partial_clone_fetches_nothing(repository: Repository, git: Git, tmp_p
     git(root, "rm", "-q", "--cached", "a")  # or the index's own record of the tree would do
     marker.unlink(missing_ok=True)
     assert list(listed(root)) == ["a"]
-    git_source(root)
+    git_state(root)
     assert not marker.exists()
     subprocess.run(["git", "status"], cwd=root, capture_output=True, check=False)
     assert marker.exists(), "the trap does not work, so the test shows nothing"
@@ -246,7 +246,7 @@ def test_another_users_repository_is_read(repository: Repository) -> None:
             os.chown(path, 1000, 1000)
     (root / "c").write_text("x")
     assert list(listed(root)) == [".gitignore", "a", "c"]
-    source = git_source(root)
+    source = git_state(root)
     assert source is not None
     assert source.dirty
 
@@ -260,7 +260,7 @@ def test_the_environment_of_a_hook_does_not_mislead(
     monkeypatch.setenv("GIT_INDEX_FILE", str(tmp_path / "index"))
     monkeypatch.setenv("GIT_WORK_TREE", str(tmp_path))
     assert list(listed(root)) == ["a"]
-    assert git_source(root) is not None
+    assert git_state(root) is not None
 
 
 @pytest.mark.parametrize("damage", ["HEAD", "index", "file"])
@@ -277,7 +277,7 @@ def test_a_broken_repository_is_a_plain_tree(
     with caplog.at_level(logging.INFO, "reposync.scan"):
         assert list(listed(root)) == [".gitignore", "a"]
     assert "without git" in caplog.text
-    assert git_source(root) is None
+    assert git_state(root) is None
 
 
 def test_without_git_a_work_tree_is_a_plain_tree(
@@ -290,7 +290,7 @@ def test_without_git_a_work_tree_is_a_plain_tree(
     with caplog.at_level(logging.INFO, "reposync.scan"):
         assert list(listed(root)) == [".gitignore", "a"]
     assert "not installed" in caplog.text
-    assert git_source(root) is None
+    assert git_state(root) is None
 
 
 def test_a_git_program_in_the_repository_is_not_run(
@@ -312,7 +312,7 @@ def test_a_bare_repository_is_a_plain_tree(
     with caplog.at_level(logging.INFO, "reposync.scan"):
         assert "HEAD" in listed(tmp_path / "bare")
     assert "bare repository" in caplog.text
-    assert git_source(tmp_path / "bare") is None
+    assert git_state(tmp_path / "bare") is None
 
 
 def test_git_that_does_not_answer_is_an_error(
@@ -331,21 +331,21 @@ def test_commit_branch_and_state(repository: Repository, git: Git, tmp_path: Pat
     root = repository({"a": "x", ".gitignore": "*.log\n", "src/b": "x"})
     commit = git(root, "rev-parse", "HEAD").decode().strip()
     (root / "x.log").write_text("x")
-    assert git_source(root) == Source(commit, "main", dirty=False)
+    assert git_state(root) == GitState(commit, "main", dirty=False)
     (root / "new").write_text("x")
-    assert git_source(root) == Source(commit, "main", dirty=True)
-    assert git_source(root / "src") == Source(commit, "main", dirty=False)
-    assert git_source(root, store_path=root / "new") == Source(commit, "main", dirty=False)
+    assert git_state(root) == GitState(commit, "main", dirty=True)
+    assert git_state(root / "src") == GitState(commit, "main", dirty=False)
+    assert git_state(root, store_path=root / "new") == GitState(commit, "main", dirty=False)
     git(root, "checkout", "-q", "--detach")
-    assert git_source(root) == Source(commit, None, dirty=True)
-    assert git_source(tmp_path) is None
+    assert git_state(root) == GitState(commit, None, dirty=True)
+    assert git_state(tmp_path) is None
 
 
 def test_before_the_first_commit(tree: Tree, git: Git) -> None:
     """A repository without a commit is git's, and has none to name."""
     root = tree({"a": "x"})
     git(root, "init", "-q", "-b", "main")
-    assert git_source(root) == Source(None, "main", dirty=True)
+    assert git_state(root) == GitState(None, "main", dirty=True)
     assert list(listed(root)) == ["a"]
 
 
@@ -355,7 +355,7 @@ def test_asking_leaves_the_repository_as_it_is(repository: Repository) -> None:
     os.utime(root / "a")
     before = {p: (p.stat().st_mtime_ns, p.stat().st_ino) for p in (root / ".git").rglob("*")}
     list_entries(root)
-    git_source(root)
+    git_state(root)
     assert {
         p: (p.stat().st_mtime_ns, p.stat().st_ino) for p in (root / ".git").rglob("*")
     } == before

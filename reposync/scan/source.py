@@ -1,0 +1,78 @@
+"""A source of files: what a sync asks of the place that its files come from.
+
+`FolderSource` is a folder as it is now.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol
+
+from reposync.scan.git import GitState, git_state
+from reposync.scan.listing import list_entries
+from reposync.scan.missing import still_there
+from reposync.scan.read import read_entry
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from reposync.config import SyncConfig
+    from reposync.records import Failure, Seen
+    from reposync.scan.entry import Entry
+
+
+class Source(Protocol):
+    """Where files come from. Opens nothing before it is asked; `close` ends what it opened."""
+
+    def entries(self) -> list[Entry]:
+        """List what belongs now, by path, without reading it.
+
+        Raises:
+            ScanError: it cannot be listed.
+        """
+
+    def read(self, entry: Entry) -> Seen | None:
+        """Read one file; None if it is gone by now."""
+
+    def missing(self, path: str, unread: Mapping[str, Failure]) -> bool | Failure:
+        """Tell what became of a known file that is not listed, see `still_there`."""
+
+    def state(self) -> GitState | None:
+        """Tell which commit the files are of; None if they are not git's."""
+
+    def close(self) -> None:
+        """End what was opened."""
+
+
+class FolderSource:
+    """A folder as it is now: a git work tree, a folder in one, or any folder."""
+
+    def __init__(self, root: Path, config: SyncConfig, *, store_path: Path | None = None) -> None:
+        self._root = root
+        self._config = config
+        self._store_path = store_path
+
+    def entries(self) -> list[Entry]:
+        """See `list_entries`."""
+        return list_entries(
+            self._root,
+            include=self._config.include,
+            exclude=self._config.exclude,
+            max_file_bytes=self._config.max_file_bytes,
+            store_path=self._store_path,
+        )
+
+    def read(self, entry: Entry) -> Seen | None:
+        """See `read_entry`."""
+        return read_entry(self._root, entry, max_file_bytes=self._config.max_file_bytes)
+
+    def missing(self, path: str, unread: Mapping[str, Failure]) -> bool | Failure:
+        """See `still_there`."""
+        return still_there(self._root, path, unread=unread)
+
+    def state(self) -> GitState | None:
+        """See `git_state`."""
+        return git_state(self._root, store_path=self._store_path)
+
+    def close(self) -> None:
+        """Nothing is left open."""
