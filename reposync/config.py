@@ -31,6 +31,23 @@ class SyncConfig(BaseModel):
     max_file_bytes: Annotated[int, Field(gt=0)] = 1024**2
     """Bytes; larger files are skipped. 1 MiB: what is larger is hardly ever written by a person."""
 
+    max_files: Annotated[int, Field(gt=0)] | None = None
+    """At most so many files, by the order of their paths; the others are skipped as "over_limit",
+    and the result is "partial". None: no limit."""
+
+    max_total_bytes: Annotated[int, Field(gt=0)] | None = None
+    """At most so many bytes of files together, likewise."""
+
+    submodules: bool = False
+    """Index what lies in submodules that are checked out, too. Off: they are other repositories."""
+
+    follow_symlinks: bool = False
+    """Index what symlinks lead to, if it lies in the repository, under its real path. Off: what
+    belongs is listed anyway, and what is ignored is so on purpose."""
+
+    fetch_timeout: Annotated[float, Field(gt=0)] = 600.0
+    """Seconds for cloning a git URL, or for fetching what is new there."""
+
     chunk_tokens: Annotated[int, Field(ge=32, le=200)] = 200
     """Tokens a chunk. 200 leaves room for the context within the 254 that all-MiniLM-L6-v2 sees,
     and found the right code best of the sizes tried (see docs/explanation/chunking.md)."""

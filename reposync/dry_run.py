@@ -10,10 +10,11 @@ from dataclasses import replace
 from reposync.config import SyncConfig
 from reposync.freshness import FolderState
 from reposync.manifest import Manifest, RepositoryRecord
+from reposync.origin import open_source
 from reposync.plan import is_indexed, look_again, plan, takes_out, too_many
 from reposync.reconcile import LOST_COLLECTION, LOST_MANIFEST, LOST_ROWS
 from reposync.records import Action, Known
-from reposync.request import Request, check_owner, make_request, open_source, read_state
+from reposync.request import Request, check_owner, make_request, read_state
 from reposync.result import PlannedAction, SyncPlan, count_files
 from reposync.survey import Survey
 from reposync.sync import FULL, MODEL_CHANGED, RECIPE_CHANGED
@@ -32,6 +33,7 @@ def plan_repository(
     path: str | os.PathLike[str],
     name: str | None = None,
     *,
+    ref: str | None = None,
     store: object = None,
     collection: str | None = None,
     embedding_function: object = None,
@@ -46,17 +48,18 @@ def plan_repository(
     because state was lost counts as updated, although it may turn out to need no write.
 
     Args:
-        path, name, store, collection, embedding_function, config, lock, full, allow_deletions: as
-            for `reposync.sync_repository`.
+        path, name, ref, store, collection, embedding_function, config, lock, full,
+            allow_deletions: as for `reposync.sync_repository`.
 
     Raises:
         ConfigError: an argument cannot be right.
         SyncError: the tree, the store or the local state cannot be read.
     """
-    request = make_request(path, name, store, collection, embedding_function, config, lock)
+    request = make_request(path, name, store, collection, embedding_function, config, lock, ref=ref)
+    store_path = request.store.folder
     with (
         closing(request.store),
-        closing(open_source(request)) as source,
+        closing(open_source(request.origin, request.config, store_path=store_path)) as source,
         read_state(request) as manifest,
     ):
         record = manifest.repository(request.key) if manifest else None

@@ -10,7 +10,16 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 SkipReason = Literal[
-    "binary", "blank", "empty", "special", "submodule", "symlink", "too_large", "undecodable"
+    "binary",
+    "blank",
+    "empty",
+    "not_checked_out",
+    "over_limit",
+    "special",
+    "submodule",
+    "symlink",
+    "too_large",
+    "undecodable",
 ]
 """Why a file that belongs to the repository is not in the index (a closed set)."""
 

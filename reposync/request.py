@@ -27,11 +27,12 @@ from reposync.manifest import (
     read_manifest,
 )
 from reposync.naming import check_collection_name, collection_name
+from reposync.origin import Origin, find_origin
 from reposync.retry import Deadline
 from reposync.rows import ROW_FORMAT
-from reposync.scan import FolderSource, Source
+from reposync.scan.clone import is_url
 from reposync.scan.ignore import above_root
-from reposync.scan.paths import escape_path, unescape_path
+from reposync.scan.paths import unescape_path
 from reposync.store import Store
 
 if TYPE_CHECKING:
@@ -47,7 +48,7 @@ _memory_manifests: WeakKeyDictionary[System, Manifest] = WeakKeyDictionary()
 class Request:
     """One call of `sync_repository` or `plan_repository`, with its parts made and none opened."""
 
-    root: Path
+    origin: Origin
     key: RepositoryKey
     store: Store
     lock: ChromaLock
@@ -58,8 +59,8 @@ class Request:
 
     @property
     def location(self) -> str:
-        """The root as text that any file or queue can hold, see `reposync.scan.paths`."""
-        return escape_path(os.fsencode(self.root))
+        """The folder or URL as text, see `Origin.location`."""
+        return self.origin.location
 
     @property
     def model(self) -> str:
@@ -94,6 +95,8 @@ def make_request(
     config: SyncConfig | None,
     lock: object = None,
     cancel: threading.Event | None = None,
+    *,
+    ref: str | None = None,
 ) -> Request:
     """Check the arguments of a call.
 
@@ -103,8 +106,8 @@ def make_request(
     if config is not None and not isinstance(config, SyncConfig):
         raise ConfigError(f"config={config!r} is not a SyncConfig. Pass SyncConfig(...).")
     config = config or SyncConfig()
-    root = _check_root(path)
-    name = _check_name(root.name if name is None else name)
+    origin = find_origin(path, ref)
+    name = _check_name(origin.name if name is None else name)
     if collection is None:
         collection = collection_name(name)
     check_collection_name(collection)
@@ -116,16 +119,16 @@ def make_request(
         deadline=deadline,
         request_timeout=config.request_timeout,
     )
-    if opened.folder == root:
+    if opened.folder == origin.root:
         raise ConfigError(
-            f"store={str(root)!r} is the repository's own folder. Pass another folder for the"
-            " store; one inside the repository will do, it is not indexed."
+            f"store={str(origin.root)!r} is the repository's own folder. Pass another folder"
+            " for the store; one inside the repository will do, it is not indexed."
         )
     embedder = make_embedder(
         embedding_function, model_id=config.model_id, batch_size=config.batch_rows
     )
     return Request(
-        root=root,
+        origin=origin,
         key=RepositoryKey(opened.tenant, opened.database, collection, name),
         store=opened,
         lock=_make_lock(opened, config, lock),
@@ -134,11 +137,6 @@ def make_request(
         config=config,
         deadline=deadline,
     )
-
-
-def open_source(request: Request) -> Source:
-    """Where the files come from; to be closed at the end."""
-    return FolderSource(request.root, request.config, store_path=request.store.folder)
 
 
 def _make_lock(store: Store, config: SyncConfig, given: object) -> ChromaLock:
@@ -150,19 +148,6 @@ def _make_lock(store: Store, config: SyncConfig, given: object) -> ChromaLock:
             "lock= is a ChromaLock of another store. Pass one of this store, or none."
         )
     return ChromaLock(store, config.lock_timeout, also=given.also)
-
-
-def _check_root(path: str | os.PathLike[str]) -> Path:
-    try:
-        root = Path(path).expanduser().resolve()
-        found = root.exists()
-    except (TypeError, ValueError, OSError, RuntimeError) as error:
-        raise ConfigError(f"path={path!r} is no path ({error}). Pass a folder.") from error
-    if not found:
-        raise ConfigError(f"path={os.fspath(path)!r} does not exist. Pass the repository's folder.")
-    if not root.is_dir():
-        raise ConfigError(f"path={os.fspath(path)!r} is a file. Pass the repository's folder.")
-    return root
 
 
 def _check_name(name: str) -> str:
@@ -208,17 +193,22 @@ def _memory(request: Request) -> Manifest:
 
 
 def check_owner(request: Request, record: RepositoryRecord) -> None:
-    """Raise `NameTaken` if the name belongs to another folder that is still there.
+    """Raise `NameTaken` if the name belongs to another repository that is still there.
 
-    If that folder is gone, the clone has moved, and the name moves with it.
+    If that is a folder and it is gone, the clone has moved, and the name moves with it. Of a URL
+    that cannot be known; two URLs that differ only in how they are reached are one repository.
     """
-    recorded = Path(os.fsdecode(unescape_path(record.path)))
-    if recorded == request.root or not recorded.is_dir():
+    if record.path == request.location or request.origin.is_at(record.path):
         return
-    if recorded.samefile(request.root):
-        return
+    if not is_url(record.path):
+        recorded, root = Path(os.fsdecode(unescape_path(record.path))), request.origin.root
+        if not recorded.is_dir():
+            return
+        if request.origin.url is None and recorded.samefile(root):
+            return
     raise NameTaken(
-        f"The name {request.key.name!r} belongs to {recorded} in collection"
-        f" {request.key.collection!r}, and that folder still exists. Pass another name= for"
-        f" {request.root}, or another collection= or store=, or sync {recorded} instead."
+        f"The name {request.key.name!r} belongs to {record.path} in collection"
+        f" {request.key.collection!r}{'' if is_url(record.path) else ', and that folder exists'}."
+        f" Pass another name= for {request.location}, or another collection= or store=, or sync"
+        f" {record.path} instead."
     )

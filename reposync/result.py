@@ -117,11 +117,19 @@ class ModelInfo(_Report):
 
 
 class SourceInfo(_Report):
-    """Where a git work tree stood; `dirty` if it differed from the commit."""
+    """Which commit the files are of.
+
+    Attributes:
+        commit: the commit that was read, or that the work tree stood on.
+        branch: of the work tree; None on a detached head, and where a commit was read.
+        dirty: the work tree differed from the commit.
+        ref: what the caller named the commit by; None if the work tree was read.
+    """
 
     commit: str | None
     branch: str | None
     dirty: bool | None
+    ref: str | None = None
 
 
 class SyncResult(_Report):
@@ -149,6 +157,7 @@ class SyncResult(_Report):
     store: StoreUse = StoreUse()
     model: ModelInfo
     source: SourceInfo | None = None
+    warnings: tuple[str, ...] = ()
 
     @property
     def ok(self) -> bool:
@@ -165,6 +174,7 @@ class SyncResult(_Report):
             f"{self.repository}: the sync ended {self.status}"
             + (f" with {len(self.failures)} failed files: {'; '.join(causes)}" if causes else "")
             + (f"; and {more} more" if more > 0 else "")
+            + "".join(f"; {warning.rstrip('.')}" for warning in self.warnings)
             + ". Call sync_repository again to finish; what succeeded is kept."
         )
         error.result = self

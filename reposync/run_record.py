@@ -39,7 +39,12 @@ class RunRecord:
         """Note which commit the files are of, as it is when the scan begins."""
         found = self._files.state()
         if found is not None:
-            self._source = SourceInfo(commit=found.commit, branch=found.branch, dirty=found.dirty)
+            self._source = SourceInfo(
+                commit=found.commit,
+                branch=found.branch,
+                dirty=found.dirty,
+                ref=self._request.origin.ref,
+            )
 
     def start(self) -> None:
         """The first batch is about to be written: if the run does not end now, it was cut off."""
@@ -55,7 +60,7 @@ class RunRecord:
         status: Literal["complete", "partial", "cancelled"] = "complete"
         if cancelled:
             status = "cancelled"
-        elif self._tally.failures:
+        elif self._tally.failures or "over_limit" in self._tally.skipped.values():
             status = "partial"
         result = self._result(status)
         self._record(result, status, self._token())
@@ -92,6 +97,22 @@ class RunRecord:
             token,
         )
 
+    def _warnings(self) -> list[str]:
+        warnings = list(self._files.warnings)
+        beyond = sum(reason == "over_limit" for reason in self._tally.skipped.values())
+        if beyond:
+            config = self._request.config
+            limits = [
+                f"{name}={value}"
+                for name in ("max_files", "max_total_bytes")
+                if (value := getattr(config, name)) is not None
+            ]
+            warnings.append(
+                f"{beyond} files lie beyond the limit ({', '.join(limits)}) and are not indexed."
+                " Raise it and sync again to go on."
+            )
+        return warnings
+
     def _result(self, status: Literal["complete", "partial", "cancelled"]) -> SyncResult:
         request = self._request
         identity = request.embedder.identity
@@ -108,6 +129,7 @@ class RunRecord:
                 fingerprint=identity.fingerprint,
             ),
             source=self._source,
+            warnings=self._warnings(),
             lock=request.lock.stats(),
             retries=request.store.retries,
         )

@@ -20,10 +20,11 @@ from reposync.config import SyncConfig
 from reposync.errors import CollectionGone, DeletionRefused, IndexDamaged
 from reposync.lock import repository_lock, state_folder
 from reposync.manifest import Manifest, ManifestDamaged, RepositoryRecord, set_aside
+from reposync.origin import open_source
 from reposync.plan import deletions, is_indexed, look_again, plan, too_many
 from reposync.progress import Report, reporter
 from reposync.records import Action, Known
-from reposync.request import Request, check_owner, make_request, open_source, open_state
+from reposync.request import Request, check_owner, make_request, open_state
 from reposync.result import SyncProgress, SyncResult
 from reposync.retry import Cancelled
 from reposync.run_record import RunRecord
@@ -45,6 +46,7 @@ def sync_repository(
     path: str | os.PathLike[str],
     name: str | None = None,
     *,
+    ref: str | None = None,
     store: object = None,
     collection: str | None = None,
     embedding_function: object = None,
@@ -58,8 +60,11 @@ def sync_repository(
     """Make a Chroma collection hold exactly what is in a repository; done when it returns.
 
     Args:
-        path: the repository's folder; a git work tree, or any folder.
+        path: the repository's folder (a git work tree, a bare repository, or any folder), or a git
+            URL, which is cloned into a cache folder.
         name: the repository's name; default: the folder's name.
+        ref: a branch, a tag or a commit, to index its files instead of those in the folder; they
+            are read from git, and no checkout is touched.
         store: a Chroma client, or the folder of a Chroma store; default: ``$REPOSYNC_STORE``, else
             a store in the user's data folder.
         collection: the collection's name; default: made from `name`, see `SyncResult.collection`.
@@ -86,7 +91,9 @@ def sync_repository(
         SyncError: a fault that is not one file's; `result` says how far it came, and the next call
             goes on from there.
     """
-    request = make_request(path, name, store, collection, embedding_function, config, lock, cancel)
+    request = make_request(
+        path, name, store, collection, embedding_function, config, lock, cancel, ref=ref
+    )
 
     def run(report: Report) -> SyncResult:
         with open_state(request) as manifest:
@@ -96,7 +103,7 @@ def sync_repository(
     with (
         reporter(progress) as tell,
         closing(request.store),
-        closing(open_source(request)) as source,
+        closing(_open_source(request)) as source,
         _alone(request) as note,
     ):
 
@@ -110,6 +117,15 @@ def sync_repository(
             logger.warning("%s It is set aside, and rebuilt from the collection.", damage)
             set_aside(request.manifest_path)
             return run(report)
+
+
+def _open_source(request: Request) -> Source:
+    return open_source(
+        request.origin,
+        request.config,
+        store_path=request.store.folder,
+        patience=request.deadline.left,
+    )
 
 
 @contextmanager
@@ -239,7 +255,7 @@ class _Run:
                 f"This sync would delete {deleted} of {indexed} indexed files of"
                 f" {self.request.key.name!r}, so it was refused and nothing was written. If that is"
                 f" right, pass allow_deletions=True; else look what happened to"
-                f" {self.request.root}."
+                f" {self.request.location}."
             )
 
     def _settle(self) -> None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import time
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from datetime import datetime, timezone
@@ -139,6 +139,7 @@ class Tally:
         total_chunks: int,
         model: ModelInfo,
         source: SourceInfo | None,
+        warnings: Sequence[str],
         lock: LockStats,
         retries: int,
     ) -> SyncResult:
@@ -184,4 +185,5 @@ class Tally:
             ),
             model=model,
             source=source,
+            warnings=tuple(warnings),
         )

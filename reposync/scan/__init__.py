@@ -7,6 +7,7 @@ work tree git decides what belongs (``git.py``), elsewhere the ignore files do (
 
 from __future__ import annotations
 
+from reposync.scan.commit import CommitSource
 from reposync.scan.entry import Entry
 from reposync.scan.git import GitState, git_state
 from reposync.scan.listing import list_entries
@@ -15,6 +16,7 @@ from reposync.scan.read import read_entry
 from reposync.scan.source import FolderSource, Source
 
 __all__ = [
+    "CommitSource",
     "Entry",
     "FolderSource",
     "GitState",

@@ -22,6 +22,10 @@ OPEN_SAFELY = (
 )
 
 
+NOT_CHECKED_OUT = FileStat(0, 0, 0, 0)
+"""Stands in for the stat of a file that a sparse checkout leaves out."""
+
+
 @dataclass(frozen=True, slots=True)
 class Entry:
     """One path that belongs to the repository.

@@ -24,7 +24,7 @@ from reposync.errors import ConfigError
 from reposync.scan.entry import OPEN_SAFELY
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
 _CLASSES = {
     "[:alnum:]": "a-zA-Z0-9",
@@ -38,7 +38,7 @@ _CLASSES = {
 }
 _CLASS = re.compile("|".join(map(re.escape, _CLASSES)))
 _ESCAPE = re.compile(r"\\.", re.DOTALL)
-_MAX_RULES_BYTES = 16 * 1_048_576
+MAX_RULES_BYTES = 16 * 1_048_576
 
 
 class Rule(NamedTuple):
@@ -101,15 +101,20 @@ class Folder:
                     break
         return self.include is not None and not is_folder and not self._includes(path, False)
 
-    def enter(self, path: str, root: bytes) -> Folder:
-        """Go down into a folder that is not hidden, reading the ignore files that lie in it."""
+    def enter(self, path: str, read: Callable[[bytes], list[bytes]]) -> Folder:
+        """Go down into a folder that is not hidden, reading the ignore files that lie in it.
+
+        Args:
+            path: the folder.
+            read: gives the lines of an ignore file by its path; none if it is no file.
+        """
         raw = path.encode("latin-1")
         start = len(path) + 1 if path else 0
         inside = (
             self if self.include is None else replace(self, included=self._includes(path, True))
         )
         for number, name in enumerate(self.names):
-            lines = _read_lines(os.path.join(root, raw, name))
+            lines = read(os.path.join(raw, name))
             if lines and (rules := parse(lines, start)).rules:
                 chains = list(inside.chains)
                 chains[number] = (rules, *chains[number])
@@ -202,7 +207,7 @@ def _for_pathspec(body: str) -> str:
     return body
 
 
-def _read_lines(path: bytes) -> list[bytes]:
+def read_lines(path: bytes) -> list[bytes]:
     """Read an ignore file if it is a file: opening a FIFO of that name would wait for ever.
 
     A symlink is not followed, as in git: it could lead anywhere.
@@ -213,7 +218,12 @@ def _read_lines(path: bytes) -> list[bytes]:
         return []
     if not stat.S_ISREG(found.st_mode):
         return []
-    if found.st_size > _MAX_RULES_BYTES:
+    if found.st_size > MAX_RULES_BYTES:
         raise OSError(errno.EFBIG, os.strerror(errno.EFBIG), path)
     with open(os.open(path, OPEN_SAFELY), "rb") as file:
-        return file.read().removeprefix(codecs.BOM_UTF8).split(b"\n")
+        return split_lines(file.read())
+
+
+def split_lines(data: bytes) -> list[bytes]:
+    """Cut the content of an ignore file into lines, without the mark that some editors set."""
+    return data.removeprefix(codecs.BOM_UTF8).split(b"\n")

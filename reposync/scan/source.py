@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Protocol
 
 from reposync.scan.git import GitState, git_state
+from reposync.scan.limits import within_limits
 from reposync.scan.listing import list_entries
 from reposync.scan.missing import still_there
 from reposync.scan.read import read_entry
@@ -22,7 +23,13 @@ if TYPE_CHECKING:
 
 
 class Source(Protocol):
-    """Where files come from. Opens nothing before it is asked; `close` ends what it opened."""
+    """Where files come from. Opens nothing before it is asked; `close` ends what it opened.
+
+    Attributes:
+        warnings: what the user should know of the last listing although it worked.
+    """
+
+    warnings: list[str]
 
     def entries(self) -> list[Entry]:
         """List what belongs now, by path, without reading it.
@@ -51,16 +58,23 @@ class FolderSource:
         self._root = root
         self._config = config
         self._store_path = store_path
+        self.warnings: list[str] = []
 
     def entries(self) -> list[Entry]:
         """See `list_entries`."""
-        return list_entries(
+        config = self._config
+        self.warnings.clear()
+        entries = list_entries(
             self._root,
-            include=self._config.include,
-            exclude=self._config.exclude,
-            max_file_bytes=self._config.max_file_bytes,
+            include=config.include,
+            exclude=config.exclude,
+            max_file_bytes=config.max_file_bytes,
             store_path=self._store_path,
+            submodules=config.submodules,
+            follow_symlinks=config.follow_symlinks,
+            warnings=self.warnings,
         )
+        return list(within_limits(entries, config.max_files, config.max_total_bytes))
 
     def read(self, entry: Entry) -> Seen | None:
         """See `read_entry`."""

@@ -10,13 +10,14 @@ from __future__ import annotations
 
 import os
 import stat
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from reposync.scan.entry import Entry, failed, look
+from reposync.scan.ignore import read_lines
 from reposync.scan.paths import escape_path
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
     from reposync.records import Failure
     from reposync.scan.ignore import Folder
@@ -25,47 +26,123 @@ _NEVER = frozenset((b"", b".", b"..", b".git"))
 _FOREIGN = (b"\\", b":") if os.name == "nt" else ()
 
 
+class View(Protocol):
+    """What can be asked of a tree of files, on disk or not, by a path relative to its root."""
+
+    def look(self, raw: bytes) -> Entry | None:
+        """Say what is there without opening it; None if there is nothing."""
+
+    def is_folder(self, raw: bytes) -> bool:
+        """Tell whether there is a real folder; raises OSError if that cannot be told."""
+
+    def rules(self, raw: bytes) -> list[bytes]:
+        """Give the lines of an ignore file; none if it is no file."""
+
+
+class Disk:
+    """A folder of the file system."""
+
+    def __init__(self, root: bytes, max_file_bytes: int) -> None:
+        self._prefix = os.path.join(root, b"")
+        self._max_file_bytes = max_file_bytes
+
+    def look(self, raw: bytes) -> Entry | None:
+        """See `View`."""
+        return look(self._prefix, raw, self._max_file_bytes)
+
+    def is_folder(self, raw: bytes) -> bool:
+        """See `View`."""
+        return stat.S_ISDIR(os.lstat(self._prefix + raw).st_mode)
+
+    def rules(self, raw: bytes) -> list[bytes]:
+        """See `View`."""
+        return read_lines(self._prefix + raw)
+
+    def list(self, raw: bytes) -> Iterator[os.DirEntry[bytes]]:
+        """List what lies in a folder."""
+        with os.scandir(self._prefix + raw) as listing:
+            yield from listing
+
+
 class Ground:
-    """The folder that is scanned, and what of it can hold files that belong.
+    """The tree that is scanned, and what of it can hold files that belong.
 
     Attributes:
         failures: the folders that could not be looked into, by their bytes.
     """
 
-    def __init__(
-        self, root: bytes, above: Folder, *, store: bytes | None, max_file_bytes: int
-    ) -> None:
-        self.prefix = os.path.join(root, b"")
+    def __init__(self, view: View, above: Folder, *, store: bytes | None = None) -> None:
         self.failures: dict[bytes, Failure] = {}
+        self._view = view
         self._store = store
-        self._max_file_bytes = max_file_bytes
-        self._folders: dict[bytes, Folder | None] = {b"": above.enter("", self.prefix)}
+        self._folders: dict[bytes, Folder | None] = {b"": above.enter("", view.rules)}
 
-    def entries(self, paths: Iterable[bytes]) -> Iterator[Entry]:
-        """Look at each path that belongs; the folders that failed come last."""
+    def entries(
+        self,
+        paths: Iterable[bytes],
+        descend: Callable[[bytes], Iterable[bytes] | None] = lambda _: None,
+    ) -> Iterator[Entry]:
+        """Look at each path that belongs; the folders that failed come last.
+
+        Args:
+            paths: what is listed.
+            descend: gives what is listed in a submodule; None if it is to be left alone.
+        """
+        yield from self._entries(paths, descend)
+        for failure in self.failures.values():
+            yield Entry(failure.path, failure=failure)
+
+    def _entries(
+        self, paths: Iterable[bytes], descend: Callable[[bytes], Iterable[bytes] | None]
+    ) -> Iterator[Entry]:
         modules = []
         for raw in paths:
-            entry = self._entry(raw)
+            entry = self.entry(raw)
             if entry is not None and entry.skip == "submodule":
                 modules.append((raw, entry))
             elif entry is not None:
                 yield entry
-        # Git also lists a tracked file that became a folder. That one it looks into, so that by now
-        # it is known as the folder of another path.
-        yield from (entry for raw, entry in modules if raw not in self._folders)
-        for failure in self.failures.values():
-            yield Entry(failure.path, failure=failure)
+        for raw, entry in modules:
+            # Git also lists a tracked file that became a folder. That one it looks into, so that by
+            # now it is known as the folder of another path.
+            if raw in self._folders:
+                continue
+            inside = descend(raw)
+            if inside is None:
+                yield entry
+            else:
+                yield from self._entries(inside, descend)
 
-    def _entry(self, raw: bytes) -> Entry | None:
+    def entry(self, raw: bytes) -> Entry | None:
+        """Look at one path; None if it does not belong."""
         parent, _, name = raw.rpartition(b"/")
         folder = self.folder(parent)
         if folder is None or not _is_name(name):
             return None
-        entry = look(self.prefix, raw, self._max_file_bytes)
+        entry = self._view.look(raw)
         if entry is None or not folder.heeds:
             return entry
         hidden = folder.hides(raw.decode("latin-1"), is_folder=entry.skip == "submodule")
         return None if hidden else entry
+
+    def wants(self, raw: bytes) -> bool:
+        """Tell whether a path would belong if it were there; the folders above may be missing."""
+        folder = self._folders[b""]
+        parts = raw.split(b"/")
+        for depth in range(1, len(parts)):
+            above = b"/".join(parts[:depth])
+            path = above.decode("latin-1")
+            if folder is None or not _is_name(parts[depth - 1]) or above == self._store:
+                return False
+            if folder.hides(path, is_folder=True):
+                return False
+            there = self._view.look(above) is not None
+            folder = self.folder(above) if there else folder.enter(path, lambda _: [])
+        return (
+            folder is not None
+            and _is_name(parts[-1])
+            and not folder.hides(raw.decode("latin-1"), is_folder=False)
+        )
 
     def folder(self, raw: bytes) -> Folder | None:
         """Give a folder's rules; None if nothing that lies in it belongs."""
@@ -85,33 +162,34 @@ class Ground:
             return None
         path = raw.decode("latin-1")
         try:
-            if not stat.S_ISDIR(os.lstat(self.prefix + raw).st_mode):
+            if not self._view.is_folder(raw):
                 return None
-            return None if parent.hides(path, is_folder=True) else parent.enter(path, self.prefix)
+            if parent.hides(path, is_folder=True):
+                return None
+            return parent.enter(path, self._view.rules)
         except (FileNotFoundError, NotADirectoryError):
             return None
         except OSError as error:
             self.failures[raw] = failed(escape_path(raw), error)
             return None
 
-    def walk(self) -> Iterator[bytes]:
-        """List the files below the root without following a symlink."""
-        pending = [b""]
+    def walk(self, disk: Disk, top: bytes = b"") -> Iterator[bytes]:
+        """List the files below a folder without following a symlink."""
+        pending = [top]
         while pending:
             raw = pending.pop()
             if self.folder(raw) is None:
                 continue
-            for found in self._list(raw):
+            for found in self._list(disk, raw):
                 path = raw + b"/" + found.name if raw else found.name
                 if _is_folder(found):
                     pending.append(path)
                 else:
                     yield path
 
-    def _list(self, raw: bytes) -> Iterator[os.DirEntry[bytes]]:
+    def _list(self, disk: Disk, raw: bytes) -> Iterator[os.DirEntry[bytes]]:
         try:
-            with os.scandir(self.prefix + raw) as listing:
-                yield from listing
+            yield from disk.list(raw)
         except (FileNotFoundError, NotADirectoryError):
             pass  # gone since it was listed
         except OSError as error:

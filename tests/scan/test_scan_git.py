@@ -12,8 +12,7 @@ from pathlib import Path
 import pytest
 
 from reposync.errors import ScanError
-from reposync.scan import GitState, git_state, list_entries, still_there
-from reposync.scan import git as git_module
+from reposync.scan import GitState, git_command, git_state, list_entries, still_there
 
 Tree = Callable[[dict[str, str | bytes]], Path]
 Git = Callable[..., bytes]
@@ -321,7 +320,7 @@ def test_git_that_does_not_answer_is_an_error(
     """A .gitignore that is a FIFO stops git for ever; it stops us for a while."""
     root = repository({"a": "x"})
     os.mkfifo(root / ".gitignore")
-    monkeypatch.setattr(git_module, "_PATIENCE_SECONDS", 0.3)
+    monkeypatch.setattr(git_command, "PATIENCE_SECONDS", 0.3)
     with pytest.raises(ScanError, match="no answer"):
         list_entries(root)
 

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from reposync.errors import ConfigError
 from reposync.scan import list_entries
 from reposync.scan.ignore import above_root
-from reposync.scan.walk import Ground
+from reposync.scan.walk import Disk, Ground
 
 Tree = Callable[[dict[str, str | bytes]], Path]
 Git = Callable[..., bytes]
@@ -29,8 +29,9 @@ def listed(root: Path, **options: object) -> list[str]:
 def walked(root: Path) -> set[bytes]:
     """List a folder as if it were in no work tree."""
     above = above_root((b".gitignore",), (), ())
-    ground = Ground(os.fsencode(root), above, store=None, max_file_bytes=100)
-    return {os.fsencode(entry.path) for entry in ground.entries(ground.walk())}
+    disk = Disk(os.fsencode(root), max_file_bytes=100)
+    ground = Ground(disk, above)
+    return {os.fsencode(entry.path) for entry in ground.entries(ground.walk(disk))}
 
 
 def git_lists(root: Path, git_folder: Path) -> set[bytes]:
