@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -47,6 +47,30 @@ class SyncConfig(BaseModel):
 
     fetch_timeout: Annotated[float, Field(gt=0)] = 600.0
     """Seconds for cloning a git URL, or for fetching what is new there."""
+
+    max_line_chars: Annotated[int, Field(gt=0)] = 20_000
+    """Characters; a file with a longer line is skipped. Nobody wrote such a line, and whoever finds
+    a chunk out of its middle can make nothing of it."""
+
+    index_generated: bool = False
+    """Index what a program wrote (``*_pb2.py``, ``@generated``), too. False: a search should find
+    what people wrote, and generated code is found by what it was made from."""
+
+    index_minified: bool = False
+    """Index minified JavaScript and CSS, too. False: it is the copy of a source, without names."""
+
+    index_vendored: bool = False
+    """Index copies of other projects (``node_modules/``, ``vendor/``), too. False: they are often
+    larger than the project, and would crowd its own code out of the results."""
+
+    index_lock_files: bool = False
+    """Index ``package-lock.json``, ``poetry.lock`` and their like, too. False: long lists of
+    versions and hashes, which nobody searches by meaning."""
+
+    secrets: Literal["redact", "skip", "keep"] = "redact"
+    """What to do about tokens and private keys in a text: replace each of their characters before
+    anything else sees it, skip the whole file, or do not look. An index is read by more people, and
+    by more programs, than a file is."""
 
     chunk_tokens: Annotated[int, Field(ge=32, le=200)] = 200
     """Tokens a chunk. 200 leaves room for the context within the 254 that all-MiniLM-L6-v2 sees,

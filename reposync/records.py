@@ -7,21 +7,30 @@ them. Everything here is a plain value: comparable, printable and safe to hand t
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, NamedTuple
 
 SkipReason = Literal[
     "binary",
     "blank",
+    "credentials",
     "empty",
+    "generated",
+    "lfs_pointer",
+    "lock_file",
+    "long_lines",
+    "minified",
     "not_checked_out",
     "over_limit",
+    "secrets",
     "special",
     "submodule",
     "symlink",
     "too_large",
     "undecodable",
+    "vendored",
 ]
-"""Why a file that belongs to the repository is not in the index (a closed set)."""
+"""Why a file that belongs to the repository is not in the index (a closed set), see
+docs/reference/skipped-files.md."""
 
 ActionKind = Literal["add", "update", "rename", "delete", "keep", "skip", "fail", "forget"]
 """What is to be done about a file. "fail" keeps what is indexed, because unreadable is not deleted;
@@ -36,6 +45,20 @@ class FileStat:
     mtime_ns: int
     ctime_ns: int
     inode: int
+
+
+class Verdict(NamedTuple):
+    """Why a file is not in the index, and in a few words which rule decided that."""
+
+    reason: SkipReason
+    rule: str
+
+
+class Redaction(NamedTuple):
+    """Where a secret was taken out of a text (line from 1), and of what kind it was."""
+
+    line: int
+    kind: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +87,10 @@ class Seen:
         gone: it was listed, and had vanished when it was to be read.
         racy: the file was written so shortly before it was read that a later edit could hide
             behind an equal stat, so its stat must not be trusted next time.
+        rule: in a few words, which rule decided that it is skipped.
+        rules: stands for the rules that its content was judged by; "" if it was not read.
+        encoding: what `text` was decoded from; encoding it again gives the file's bytes.
+        redactions: the secrets that were taken out of `text`.
     """
 
     path: str
@@ -74,6 +101,10 @@ class Seen:
     failure: Failure | None = None
     gone: bool = False
     racy: bool = False
+    rule: str = ""
+    rules: str = ""
+    encoding: str | None = None
+    redactions: tuple[Redaction, ...] = ()
 
     @property
     def unread(self) -> bool:
@@ -92,6 +123,7 @@ class Known:
         redo: why the manifest cannot vouch for what the collection holds of this file; None if it
             can, and then an equal stat is enough to leave the file alone.
         chunks: how many of its chunks are in the collection.
+        rules, encoding, redactions: as in `Seen`, when it was read.
     """
 
     path: str
@@ -100,6 +132,9 @@ class Known:
     skip: SkipReason | None = None
     redo: str | None = None
     chunks: int = 0
+    rules: str = ""
+    encoding: str | None = None
+    redactions: tuple[Redaction, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
