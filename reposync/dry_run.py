@@ -67,6 +67,7 @@ def plan_repository(
         if full:
             known = look_again(known, known, FULL)
         survey = Survey(source, known)
+        known = survey.known
         actions = list(_without_texts(plan(survey.listed, survey.seen(), known)))
     return _report(request, actions, known, allow_deletions=allow_deletions)
 

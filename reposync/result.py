@@ -71,6 +71,17 @@ class SkippedFile(_Report):
     reason: SkipReason
 
 
+class RedactedSecret(_Report):
+    """Where a secret was found, and of what kind; the secret itself is nowhere in a result.
+
+    It was taken out of the text that is indexed, or the file is skipped as "secrets".
+    """
+
+    path: str
+    line: int
+    kind: str
+
+
 class StageSeconds(_Report):
     """Wall-clock seconds spent in each stage."""
 
@@ -135,6 +146,9 @@ class SourceInfo(_Report):
 class SyncResult(_Report):
     """What one `sync_repository` did; complete when it is returned.
 
+    `failures`, `skipped`, `encodings` (of files that are not UTF-8, by path) and `redactions` are
+    those of the whole repository, whether or not this run read the file.
+
     Attributes:
         warnings: what the run met with that is no fault of its files, and that you should know.
     """
@@ -153,11 +167,12 @@ class SyncResult(_Report):
     failures: tuple[FileFailure, ...] = ()
     skipped: tuple[SkippedFile, ...] = ()
     warnings: tuple[str, ...] = ()
+    encodings: dict[str, str] = {}
+    redactions: tuple[RedactedSecret, ...] = ()
     stages: StageSeconds = StageSeconds()
     store: StoreUse = StoreUse()
     model: ModelInfo
     source: SourceInfo | None = None
-    warnings: tuple[str, ...] = ()
 
     @property
     def ok(self) -> bool:
@@ -180,6 +195,18 @@ class SyncResult(_Report):
         error.result = self
         raise error
 
+    def _text_notes(self) -> str:
+        """What is special about the texts, in one line; "" if nothing is."""
+        notes = []
+        if self.encodings:
+            kinds = ", ".join(sorted(set(self.encodings.values())))
+            notes.append(f"{_count(len(self.encodings), 'file')} in {kinds}")
+        if self.redactions:
+            files = len({one.path for one in self.redactions})
+            secrets = _count(len(self.redactions), "secret")
+            notes.append(f"{secrets} found in {_count(files, 'file')} and not indexed")
+        return "; ".join(notes)
+
     def __str__(self) -> str:
         files, chunks = self.files, self.chunks
         lines = [
@@ -191,6 +218,7 @@ class SyncResult(_Report):
             f"{files.failed} failed",
             f"  chunks      {chunks.added} added, {chunks.deleted} deleted, "
             f"{chunks.embedded} embedded, {chunks.reused} from the cache",
+            *([f"  text        {text}"] if (text := self._text_notes()) else ()),
             *(f"  warning     {warning}" for warning in self.warnings),
             *(f"  failed      {f.path}: {f.stage}: {f.message}" for f in self.failures[:10]),
         ]

@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from reposync.records import Chunk, FileStat, SkipReason
+from reposync.records import Chunk, FileStat, Redaction, SkipReason
 
 ROW_FORMAT = "1"
 """Part of the recipe: raise it when ids, metadata or the embedded text are made otherwise."""
@@ -52,13 +52,16 @@ class KnownRow:
 
 @dataclass(frozen=True, slots=True)
 class FileRecord:
-    """What the manifest is to note about a file once all of its rows are in."""
+    """What the manifest is to note about a file once all of its rows are in, see `Known`."""
 
     path: str
     stat: FileStat | None
     content_hash: str | None
     skip: SkipReason | None
     chunks: int
+    rules: str = ""
+    encoding: str | None = None
+    redactions: tuple[Redaction, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

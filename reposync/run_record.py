@@ -93,7 +93,7 @@ class RunRecord:
             self._tally.run_id,
             self._tally.started_at.isoformat(),
             status,
-            result.model_dump_json(exclude={"skipped"}),
+            result.model_dump_json(exclude={"skipped", "encodings", "redactions"}),
             token,
         )
 

@@ -8,20 +8,21 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from contextlib import nullcontext
 
-from reposync.records import Failure, Known, Seen, SkipReason
+from reposync.plan import look_again
+from reposync.records import Failure, Known, Seen
 from reposync.scan import Entry, Source
+from reposync.scan.read import unread
 from reposync.tally import Tally
 
-_FOUND_BY_READING: frozenset[SkipReason | None] = frozenset(
-    (None, "binary", "blank", "undecodable")
-)
+RULES_CHANGED = "the rules for what is indexed changed"
 
 
 class Survey:
     """What the scan found, beside what the manifest knows.
 
     Attributes:
-        known: the manifest's files by path.
+        known: the manifest's files by path; those that were judged by other rules than they are
+            now are noted as files that must be read again.
         listed: every path that must not be taken for deleted.
     """
 
@@ -29,8 +30,10 @@ class Survey:
         self, source: Source, known: Mapping[str, Known], entries: list[Entry] | None = None
     ) -> None:
         self._source = source
-        self.known = known
         self._entries = source.entries() if entries is None else entries
+        self.known: dict[str, Known] = look_again(
+            known, self._judged_otherwise(known), RULES_CHANGED
+        )
         self.listed = {entry.path for entry in self._entries}
         self._hidden = self._find_hidden()
         self.listed.update(failure.path for failure in self._hidden)
@@ -38,6 +41,19 @@ class Survey:
     def with_known(self, known: Mapping[str, Known]) -> Survey:
         """The same scan beside newer knowledge."""
         return Survey(self._source, known, self._entries)
+
+    def _judged_otherwise(self, known: Mapping[str, Known]) -> list[str]:
+        """The indexed files whose bytes may be judged otherwise now: secrets in them, say."""
+        return [
+            entry.path
+            for entry in self._entries
+            if entry.skip is None
+            and entry.failure is None
+            and (file := known.get(entry.path)) is not None
+            and file.skip is None
+            and file.redo is None
+            and file.rules != entry.rules
+        ]
 
     def _find_hidden(self) -> list[Failure]:
         """Known files that are not listed because they cannot be seen: they are not deleted."""
@@ -71,7 +87,7 @@ class Survey:
         """Each file, read if its stat is not as recorded; reading counts as "scan" in `tally`."""
         for entry in self._entries:
             if entry.failure is not None or entry.skip is not None:
-                yield Seen(entry.path, entry.stat, skip=entry.skip, failure=entry.failure)
+                yield unread(entry)
             elif self._as_recorded(entry):
                 yield Seen(entry.path, entry.stat)
             else:
@@ -87,4 +103,8 @@ class Survey:
             return False
         if entry.failure is not None or entry.stat is None:
             return False
-        return known.skip == entry.skip or (entry.skip is None and known.skip in _FOUND_BY_READING)
+        if entry.skip is not None:
+            return known.skip == entry.skip
+        # A skip for what the name or the stat says is noted without a hash: it does not hold for a
+        # file that is to be read now.
+        return known.content_hash is not None and known.rules == entry.rules

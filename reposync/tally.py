@@ -14,11 +14,12 @@ from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Literal
 
 from reposync.batch import FileWork
-from reposync.records import Failure, Known, SkipReason
+from reposync.records import Failure, Known, Redaction, SkipReason
 from reposync.result import (
     ChunkCounts,
     FileFailure,
     ModelInfo,
+    RedactedSecret,
     SkippedFile,
     SourceInfo,
     Stage,
@@ -31,6 +32,7 @@ from reposync.result import (
 
 if TYPE_CHECKING:
     from reposync.lock import LockStats
+    from reposync.rows import FileRecord
 
 
 class Tally:
@@ -47,6 +49,8 @@ class Tally:
         self.failures: dict[str, Failure] = {}
         self.skipped: dict[str, SkipReason] = {}
         self.warnings: tuple[str, ...] = ()
+        self.encodings: dict[str, str] = {}
+        self.redactions: dict[str, tuple[Redaction, ...]] = {}
         self.added = self.deleted = self.reused = self.embedded = self.batches = 0
         self.embedding_retries = 0
         self.longest_hold = self.longest_reload = 0.0
@@ -88,20 +92,28 @@ class Tally:
         """Note that the embedding function is tried again."""
         self.embedding_retries += 1
 
-    def leave(self, path: str, outcome: str) -> None:
+    def leave(self, path: str, outcome: str, file: Known) -> None:
         """Note a file that needs no work ("unchanged", "skipped").
 
         What was done to it earlier in this run stands: a run starts over when the store changes
         under it.
         """
         self.outcomes.setdefault(path, outcome)
+        self._describe(path, file)
 
     def leave_all(self, known: Mapping[str, Known]) -> None:
         """Note that all files are as recorded."""
         for path, file in known.items():
-            self.leave(path, "skipped" if file.skip else "unchanged")
-            if file.skip:
-                self.skipped[path] = file.skip
+            self.leave(path, "skipped" if file.skip else "unchanged", file)
+
+    def _describe(self, path: str, file: Known | FileRecord) -> None:
+        """Note what the result says of a file besides what was done to it."""
+        if file.skip is not None:
+            self.skipped[path] = file.skip
+        if file.encoding not in (None, "utf-8"):
+            self.encodings[path] = str(file.encoding)
+        if file.redactions:
+            self.redactions[path] = file.redactions
 
     def finish(self, work: FileWork) -> None:
         """Count a file whose work is done and recorded."""
@@ -111,8 +123,7 @@ class Tally:
             return
         if self.outcomes.get(work.path) not in ("added", "renamed"):
             self.outcomes[work.path] = work.outcome
-        if work.record.skip is not None:
-            self.skipped[work.path] = work.record.skip
+        self._describe(work.path, work.record)
 
     def start_over(self) -> None:
         """Forget failures: every file is looked at again."""
@@ -170,7 +181,13 @@ class Tally:
             ),
             failures=tuple(FileFailure(**asdict(failure)) for failure in self.failures.values()),
             skipped=tuple(SkippedFile(path=p, reason=reason) for p, reason in self.skipped.items()),
-            warnings=self.warnings,
+            warnings=(*self.warnings, *warnings),
+            encodings=dict(self.encodings),
+            redactions=tuple(
+                RedactedSecret(path=path, line=one.line, kind=one.kind)
+                for path, places in self.redactions.items()
+                for one in places
+            ),
             stages=StageSeconds(**self._seconds),
             store=StoreUse(
                 batches=self.batches,
@@ -185,5 +202,4 @@ class Tally:
             ),
             model=model,
             source=source,
-            warnings=tuple(warnings),
         )

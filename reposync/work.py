@@ -60,9 +60,9 @@ class Workshop:
 
     def _skip(self, seen: Seen, known: Known | None) -> FileWork | None:
         assert seen.skip is not None
-        if known and known.redo is None and (known.skip, known.stat) == (seen.skip, seen.stat):
-            self._tally.leave(seen.path, "skipped")
-            self._tally.skipped[seen.path] = seen.skip
+        now = (seen.skip, seen.stat, seen.rules)
+        if known and known.redo is None and (known.skip, known.stat, known.rules) == now:
+            self._tally.leave(seen.path, "skipped", known)
             return None
         stale = tuple(self._manifest.rows(self._repository, seen.path)) if known else ()
         return FileWork(
@@ -77,9 +77,7 @@ class Workshop:
         """Nothing of the file's rows changes; note its new stat, if it was read."""
         assert known is not None
         if seen.unread:
-            self._tally.leave(seen.path, "skipped" if known.skip else "unchanged")
-            if known.skip:
-                self._tally.skipped[seen.path] = known.skip
+            self._tally.leave(seen.path, "skipped" if known.skip else "unchanged", known)
             return None
         return FileWork(seen.path, "unchanged", record=_record(seen, known.chunks))
 
@@ -120,7 +118,16 @@ class Workshop:
 def _record(seen: Seen, chunks: int) -> FileRecord:
     # A racy stat is not kept, so that the file is read again next time.
     stat = None if seen.racy else seen.stat
-    return FileRecord(seen.path, stat, seen.content_hash, seen.skip, chunks)
+    return FileRecord(
+        seen.path,
+        stat,
+        seen.content_hash,
+        seen.skip,
+        chunks,
+        seen.rules,
+        seen.encoding,
+        seen.redactions,
+    )
 
 
 def _outcome(action: Action, seen: Seen, known: Known | None, changes: RowChanges) -> str:

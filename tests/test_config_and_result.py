@@ -16,6 +16,7 @@ from reposync.result import (
     FileFailure,
     ModelInfo,
     PlannedAction,
+    RedactedSecret,
     SkippedFile,
     SourceInfo,
     StageSeconds,
@@ -98,6 +99,17 @@ def test_the_defaults() -> None:
         "include": (),
         "exclude": (),
         "max_file_bytes": 1024**2,
+        "max_files": None,
+        "max_total_bytes": None,
+        "submodules": False,
+        "follow_symlinks": False,
+        "fetch_timeout": 600.0,
+        "max_line_chars": 20_000,
+        "index_generated": False,
+        "index_minified": False,
+        "index_vendored": False,
+        "index_lock_files": False,
+        "secrets": "redact",
         "chunk_tokens": 200,
         "batch_rows": 128,
         "max_lock_hold": 0.25,
@@ -149,6 +161,8 @@ def make_result(**other: Any) -> SyncResult:
         "chunks": ChunkCounts(total=100, added=50, deleted=10, reused=20, embedded=30),
         "failures": (FAILURE,),
         "skipped": (SkippedFile(path="a.bin", reason="binary"),),
+        "encodings": {"old.c": "cp1252"},
+        "redactions": (RedactedSecret(path="a.py", line=3, kind="github_token"),),
         "stages": StageSeconds(scan=0.1, plan=0.2, chunk=0.3, embed=0.4, commit=0.5),
         "store": StoreUse(
             batches=2,
@@ -273,6 +287,7 @@ def test_how_a_result_prints() -> None:
         "  collection  repo-col, 100 chunks\n"
         "  files       1 added, 2 updated, 3 renamed, 4 deleted, 5 unchanged, 6 skipped, 4 failed\n"
         "  chunks      50 added, 10 deleted, 30 embedded, 20 from the cache\n"
+        "  text        1 file in cp1252; 1 secret found in 1 file and not indexed\n"
         "  failed      src/bad.py: embed: no answer"
     )
 
@@ -286,6 +301,8 @@ def test_how_a_small_result_prints() -> None:
         files=FileCounts(scanned=1, added=1),
         chunks=ChunkCounts(total=1, added=1, embedded=1),
         failures=(),
+        encodings={},
+        redactions=(),
     )
     assert str(result) == (
         "repo: complete in 0.50 s\n"
@@ -298,7 +315,7 @@ def test_how_a_small_result_prints() -> None:
 def test_a_result_with_many_failures_stays_short() -> None:
     """Ten failures are shown, and how many more there are."""
     lines = str(make_result(failures=failures(12))).splitlines()
-    assert len(lines) == 4 + 10 + 1
+    assert len(lines) == 5 + 10 + 1
     assert lines[-1] == "  ...         and 2 more, see .failures"
     assert "more" not in str(make_result(failures=failures(10)))
 

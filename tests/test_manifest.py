@@ -29,8 +29,8 @@ from reposync.manifest import (
     read_manifest,
     set_aside,
 )
-from reposync.manifest.schema import APPLICATION_ID, SCHEMA_VERSION
-from reposync.records import Chunk, FileStat, Known
+from reposync.manifest.schema import APPLICATION_ID, MIGRATIONS, SCHEMA_VERSION
+from reposync.records import Chunk, FileStat, Known, Redaction
 from reposync.rows import FileRecord, KnownRow, Row, RowChanges, make_rows
 
 KEY = RepositoryKey("tenant", "database", "collection", "repo")
@@ -575,6 +575,45 @@ def test_a_newer_schema_is_refused(path: Path, opened: Callable[[Path], Manifest
         opened(path)
     assert path.exists()
     assert list(path.parent.glob("*damaged*")) == []
+
+
+@pytest.fixture
+def old(path: Path) -> Path:
+    """A manifest as version 1 left it, with one file."""
+    with closing(sqlite3.connect(path)) as db:
+        db.executescript(MIGRATIONS[0])
+        db.executescript(
+            "INSERT INTO repositories (id, tenant, database, collection, name, path)"
+            " VALUES (7, 't', 'd', 'c', 'n', '/x');"
+            "INSERT INTO files (repository, path, size, mtime_ns, ctime_ns, inode, content_hash,"
+            " chunks) VALUES (7, 'a.py', 1, 2, 3, 4, 'hash', 5);"
+            f"PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = 1"
+        )
+    return path
+
+
+@pytest.mark.parametrize("opened", [open_manifest, read_manifest])
+def test_an_older_schema_is_understood(
+    old: Path, opened: Callable[[Path], Manifest | None]
+) -> None:
+    """What version 1 knew is known; its files, judged by no rules, are to be read."""
+    before = old.read_bytes()
+    manifest = opened(old)
+    assert manifest is not None
+    with manifest:
+        known = Known("a.py", FileStat(1, 2, 3, 4), "hash", chunks=5)
+        assert manifest.files(7) == {"a.py": known}
+    if opened is read_manifest:
+        assert old.read_bytes() == before
+
+
+def test_what_was_found_in_a_file_is_kept(manifest: Manifest, repository: int) -> None:
+    """Rules, encoding and redactions of a file are remembered, so that no sync need read it."""
+    redactions = (Redaction(3, "github_token"), Redaction(9, "private_key"))
+    record = FileRecord("a", None, "hash", None, 0, "rules", "cp1252", redactions)
+    manifest.finish(repository, Batch(finished=[FileWork("a", "added", record=record)]))
+    (known,) = manifest.files(repository).values()
+    assert (known.rules, known.encoding, known.redactions) == ("rules", "cp1252", redactions)
 
 
 def test_the_file_says_whose_it_is(path: Path) -> None:

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from reposync.errors import ManifestError
-from reposync.manifest.schema import APPLICATION_ID, MIGRATIONS, SCHEMA_VERSION
+from reposync.manifest.schema import APPLICATION_ID, MIGRATIONS, READ_OLDER, SCHEMA_VERSION
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -81,6 +81,8 @@ def connect(database: str, *, uri: bool = False) -> sqlite3.Connection:
     try:
         version = _check(connection)
         if uri:
+            if version in READ_OLDER:
+                connection.execute(READ_OLDER[version])
             connection.execute("PRAGMA query_only = ON")
         else:
             _set_up(connection, version)

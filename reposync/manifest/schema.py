@@ -53,5 +53,21 @@ MIGRATIONS = (
     );
     CREATE INDEX runs_by_repository ON runs (repository, id);
     """,
+    # What a file's bytes were judged by, and found to be. Files without it are read again: who
+    # judged them knew of no secrets.
+    """
+    ALTER TABLE files ADD COLUMN rules TEXT NOT NULL DEFAULT '';
+    ALTER TABLE files ADD COLUMN encoding TEXT;
+    ALTER TABLE files ADD COLUMN redactions TEXT
+    """,
 )
 SCHEMA_VERSION = len(MIGRATIONS)
+
+READ_OLDER = {
+    1: """
+    CREATE TEMP VIEW files AS
+    SELECT *, '' AS rules, NULL AS encoding, NULL AS redactions FROM main.files
+    """
+}
+"""What lets a database of an older version be read without a migration, which would write to it:
+views that hide its tables."""

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import json
 import sqlite3
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from reposync.batch import Batch
 from reposync.manifest.cache import VectorCache
 from reposync.manifest.runs import RunLog
 from reposync.manifest.schema import IN_FLIGHT, OUTDATED, STORED
-from reposync.records import FileStat, Known
+from reposync.records import FileStat, Known, Redaction
 from reposync.rows import FileRecord, KnownRow, Row
 
 if TYPE_CHECKING:
@@ -148,14 +149,12 @@ class Manifest(VectorCache, RunLog):
     def files(self, repository: int) -> dict[str, Known]:
         """Every file that is noted, by path."""
         rows = self._all(
-            "SELECT path, size, mtime_ns, ctime_ns, inode, content_hash, skip, redo, chunks"
+            "SELECT path, size, mtime_ns, ctime_ns, inode,"
+            " content_hash, skip, redo, chunks, rules, encoding, redactions"
             " FROM files WHERE repository = ?",
             repository,
         )
-        return {
-            path: Known(path, None if size is None else FileStat(size, mtime, ctime, inode), *rest)
-            for path, size, mtime, ctime, inode, *rest in rows
-        }
+        return {row[0]: _known(*row) for row in rows}
 
     def rows(self, repository: int, path: str) -> dict[str, KnownRow]:
         """The rows of one file by id, those in flight included."""
@@ -298,13 +297,30 @@ class Manifest(VectorCache, RunLog):
         numbers = (stat.size, stat.mtime_ns, stat.ctime_ns, stat.inode) if stat else (None,) * 4
         db.execute(
             "INSERT INTO files (repository, path, size, mtime_ns, ctime_ns, inode,"
-            " content_hash, skip, chunks, redo) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, NULL)"
+            " content_hash, skip, chunks, rules, encoding, redactions, redo)"
+            " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, NULL)"
             " ON CONFLICT (repository, path) DO UPDATE SET size = excluded.size,"
             " mtime_ns = excluded.mtime_ns, ctime_ns = excluded.ctime_ns, inode = excluded.inode,"
             " content_hash = excluded.content_hash, skip = excluded.skip,"
-            " chunks = excluded.chunks, redo = NULL",
+            " chunks = excluded.chunks, rules = excluded.rules, encoding = excluded.encoding,"
+            " redactions = excluded.redactions, redo = NULL",
             (
                 repository, record.path, *numbers,
-                record.content_hash, record.skip, record.chunks,
+                record.content_hash, record.skip, record.chunks, record.rules, record.encoding,
+                json.dumps(record.redactions) if record.redactions else None,
             ),
         )  # fmt: skip
+
+
+def _known(
+    path: str,
+    size: int | None,
+    mtime_ns: int,
+    ctime_ns: int,
+    inode: int,
+    *judged: Any,
+) -> Known:
+    stat = None if size is None else FileStat(size, mtime_ns, ctime_ns, inode)
+    content_hash, skip, redo, chunks, rules, encoding, places = judged
+    redactions = tuple(Redaction(line, kind) for line, kind in json.loads(places or "[]"))
+    return Known(path, stat, content_hash, skip, redo, chunks, rules, encoding, redactions)

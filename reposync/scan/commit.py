@@ -19,8 +19,10 @@ from reposync.scan.ignore import MAX_RULES_BYTES, above_root, split_lines
 from reposync.scan.limits import within_limits
 from reposync.scan.listing import IGNORE_FILE
 from reposync.scan.paths import escape_path, unescape_path
-from reposync.scan.read import judge
+from reposync.scan.read import judge, unread
+from reposync.scan.rules import Rules
 from reposync.scan.walk import Ground
+from reposync.scan.wanted import judge_names
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -48,6 +50,7 @@ class CommitSource:
     ) -> None:
         self._root = root
         self._config = config
+        self._rules = Rules.of(config)
         self._store = relative_to_root(root, store_path)
         self._blobs = Blobs(root)
         self._entries: list[Entry] | None = None
@@ -71,7 +74,8 @@ class CommitSource:
             above = above_root((IGNORE_FILE,), config.include, config.exclude)
             ground = Ground(self, above, store=self._store)
             entries = sorted(ground.entries(self._leaves), key=attrgetter("path"))
-            self._entries = list(within_limits(entries, config.max_files, config.max_total_bytes))
+            wanted = judge_names(entries, self._rules, self.rules)
+            self._entries = list(within_limits(wanted, config.max_files, config.max_total_bytes))
         return self._entries
 
     def _find_conversions(self) -> Mapping[bytes, Conversion]:
@@ -85,7 +89,7 @@ class CommitSource:
     def read(self, entry: Entry) -> Seen | None:
         """Read one blob, and make of it what a checkout would."""
         if entry.skip or entry.failure:
-            return Seen(entry.path, entry.stat, skip=entry.skip, failure=entry.failure)
+            return unread(entry)
         raw = unescape_path(entry.path)
         oid = self._leaves[raw].oid
         try:
@@ -96,7 +100,7 @@ class CommitSource:
         if len(data) > self._config.max_file_bytes:
             return Seen(entry.path, entry.stat, skip="too_large")
         assert entry.stat is not None
-        return judge(entry.path, data, entry.stat)
+        return judge(entry, data, entry.stat, self._rules)
 
     def missing(self, path: str, unread: Mapping[str, Failure]) -> bool | Failure:
         """What a commit does not list is not in it, or does not belong."""

@@ -36,12 +36,18 @@ class Entry:
         skip: why it is not to be opened at all.
         failure: ``lstat`` failed, or `path` is a folder that could not be listed. Then nothing is
             known of what lies below it either.
+        rule: in a few words, which rule decided that it is skipped, where `skip` does not tell.
+        exempt: its content is wanted whoever wrote it, see `reposync.scan.names.Named`.
+        rules: stands for the rules that its content is to be judged by, see `Rules.fingerprint`.
     """
 
     path: str
     stat: FileStat | None = None
     skip: SkipReason | None = None
     failure: Failure | None = None
+    rule: str = ""
+    exempt: bool = False
+    rules: str = ""
 
 
 def look(prefix: bytes, raw: bytes, max_file_bytes: int) -> Entry | None:

@@ -1,9 +1,9 @@
 """What a file's name tells: it holds credentials, a program wrote it, or it is another project's.
 
-The lists are short on purpose. A name is on one of them if hardly any file of that name is anything
-else; what linguist also counts, such as every ``tools/``, ``cache/`` or ``*.d.ts``, people do write,
-and want to find. Names of files are compared without regard to case, those of vendored folders as
-they are: ``Pods/`` is CocoaPods', ``pods/`` anybody's.
+The lists are short on purpose. A name is on one of them if hardly any file of that name is
+anything else; what linguist also counts, such as every ``tools/``, ``cache/`` or ``*.d.ts``, people
+do write, and want to find. Names of files are compared without regard to case, those of vendored
+folders as they are: ``Pods/`` is CocoaPods', ``pods/`` anybody's.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from reposync.scan.ignore import parse
 from reposync.scan.paths import unescape_path
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable
 
     from reposync.records import SkipReason
     from reposync.scan.rules import Rules
@@ -117,31 +117,40 @@ def judge_name(path: str, rules: Rules, marks: Marks = Marks()) -> Named:  # noq
     if _asked_for(path, rules.include):
         return Named(exempt=True)
     exempt = marks.generated is False
-    for reason, rule in _verdicts(path, rules, marks):
-        return Named(Verdict(reason, rule), exempt)
-    return Named(exempt=exempt)
+    verdict = _not_theirs(path, rules, marks) or _by_a_program(path.lower(), rules, marks)
+    return Named(verdict, exempt)
 
 
-def _verdicts(exact: str, rules: Rules, marks: Marks) -> Iterator[tuple[SkipReason, str]]:
-    path = exact.lower()
-    if (pattern := _CREDENTIALS.match(path)) and not _is_template(path, pattern):
-        yield "credentials", f"named {pattern}"
-    if not rules.lock_files and (pattern := _LOCK_FILES.match(path)):
-        yield "lock_file", f"named {pattern}"
-    if not rules.vendored and marks.vendored is not False:
-        if marks.vendored:
-            yield "vendored", "linguist-vendored in .gitattributes"
-        if (pattern := _VENDORED.match(exact)) and not _folder_asked_for(pattern, rules.include):
-            yield "vendored", f"named {pattern}"
+def _not_theirs(path: str, rules: Rules, marks: Marks) -> Verdict | None:
+    """Why a file is not for an index to show, or not of this project's authors."""
+    lower = path.lower()
+    if (pattern := _CREDENTIALS.match(lower)) and not _is_template(lower, pattern):
+        return Verdict("credentials", f"named {pattern}")
+    if rules.vendored or marks.vendored is False:
+        return None
+    if marks.vendored:
+        return Verdict("vendored", "linguist-vendored in .gitattributes")
+    pattern = _VENDORED.match(path)
+    if pattern and not _folder_asked_for(pattern, rules.include):
+        return Verdict("vendored", f"named {pattern}")
+    return None
+
+
+def _by_a_program(path: str, rules: Rules, marks: Marks) -> Verdict | None:
+    """How the name says that a program wrote the file."""
     if marks.generated is False:
-        return
-    if not rules.generated:
-        if marks.generated:
-            yield "generated", "linguist-generated in .gitattributes"
-        if pattern := _GENERATED.match(path):
-            yield "generated", f"named {pattern}"
-    if not rules.minified and (pattern := _MINIFIED.match(path)):
-        yield "minified", f"named {pattern}"
+        return None
+    if marks.generated and not rules.generated:
+        return Verdict("generated", "linguist-generated in .gitattributes")
+    kinds: tuple[tuple[bool, SkipReason, Patterns], ...] = (
+        (rules.lock_files, "lock_file", _LOCK_FILES),
+        (rules.minified, "minified", _MINIFIED),
+        (rules.generated, "generated", _GENERATED),
+    )
+    for is_wanted, reason, patterns in kinds:
+        if not is_wanted and (pattern := patterns.match(path)):
+            return Verdict(reason, f"named {pattern}")
+    return None
 
 
 def _is_template(path: str, pattern: str) -> bool:
@@ -192,7 +201,7 @@ class Patterns:
         self._endings = tuple(
             p[1:] for p in patterns if p[0] == "*" and not _MAGIC.search(p[1:]) and "/" not in p
         )
-        self._folders: dict[str, str] = {}
+        self._last = ("", "")
 
     def match(self, path: str) -> str:
         """The pattern that a path matches; "" if there is none."""
@@ -201,18 +210,22 @@ class Patterns:
             return name
         if name.endswith(self._endings):
             return next(f"*{ending}" for ending in self._endings if name.endswith(ending))
-        if self._rest and (found := self._rest.search(name)):
+        if self._rest and (found := self._rest.match(name)):
             return self._pattern(found, self._others)
-        if not folder or not self._below:
+        return self._match_folder(folder) or self._match_inside(path) if folder else ""
+
+    def _match_folder(self, folder: str) -> str:
+        if self._below is None:
             return ""
-        if folder not in self._folders:
+        last = self._last  # paths come in order, folder by folder
+        if last[0] != folder:
             found = self._below.search(f"/{folder}/")
-            self._folders[folder] = self._pattern(found, self._trees) if found else ""
-        if self._folders[folder]:
-            return self._folders[folder]
-        if self._inside and (found := self._inside.search(f"/{path}")):
-            return self._pattern(found, self._parts)
-        return ""
+            last = self._last = (folder, self._pattern(found, self._trees) if found else "")
+        return last[1]
+
+    def _match_inside(self, path: str) -> str:
+        found = self._inside.search(f"/{path}") if self._inside else None
+        return self._pattern(found, self._parts) if found else ""
 
     @staticmethod
     def _pattern(found: re.Match[str], patterns: list[str]) -> str:

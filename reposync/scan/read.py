@@ -10,9 +10,10 @@ import time
 from typing import TYPE_CHECKING
 
 from reposync.records import Failure, FileStat, Seen, SkipReason
+from reposync.scan import content
 from reposync.scan.entry import MAX_FILE_BYTES, OPEN_SAFELY, Entry, failed, file_stat
 from reposync.scan.paths import unescape_path
-from reposync.scan.text import decode
+from reposync.scan.rules import Rules
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -40,10 +41,12 @@ class _NotForReading(Exception):
         self.stat = found
 
 
-def read_entry(root: Path, entry: Entry, *, max_file_bytes: int = MAX_FILE_BYTES) -> Seen | None:
+def read_entry(
+    root: Path, entry: Entry, *, max_file_bytes: int = MAX_FILE_BYTES, rules: Rules | None = None
+) -> Seen | None:
     """Read one file that `list_entries` gave; None if it is gone by now."""
     if entry.skip or entry.failure:
-        return Seen(entry.path, entry.stat, skip=entry.skip, failure=entry.failure)
+        return unread(entry)
     location = os.path.join(os.fsencode(root), unescape_path(entry.path))
     for attempt in range(1, _ATTEMPTS + 1):
         before = time.time_ns()
@@ -58,17 +61,36 @@ def read_entry(root: Path, entry: Entry, *, max_file_bytes: int = MAX_FILE_BYTES
         except OSError as error:
             return Seen(entry.path, failure=failed(entry.path, error, attempt))
         else:
-            return judge(entry.path, data, found, racy=is_racy(found, before))
+            return judge(entry, data, found, rules or Rules(), racy=is_racy(found, before))
     message = f"it was written to during each of {_ATTEMPTS} attempts to read it"
     failure = Failure(entry.path, "scan", "FileChanged", message, _ATTEMPTS)
     return Seen(entry.path, failure=failure)
 
 
-def judge(path: str, data: bytes, found: FileStat, *, racy: bool = False) -> Seen:
-    """Say what is in a file, wherever its bytes come from."""
-    text, _, skip = decode(data)
-    digest = hashlib.sha256(data).hexdigest()
-    return Seen(path, found, digest, text, skip, racy=racy)
+def unread(entry: Entry) -> Seen:
+    """Say what is known of a file that is not to be opened."""
+    return Seen(entry.path, entry.stat, skip=entry.skip, failure=entry.failure, rule=entry.rule)
+
+
+def judge(entry: Entry, data: bytes, found: FileStat, rules: Rules, *, racy: bool = False) -> Seen:
+    """Say what is in a file, wherever its bytes come from.
+
+    The hash is that of the bytes, whatever is taken out of the text: a file is the same file under
+    other rules.
+    """
+    judged = content.judge(entry.path, data, rules, exempt=entry.exempt)
+    return Seen(
+        entry.path,
+        found,
+        hashlib.sha256(data).hexdigest(),
+        judged.text,
+        judged.skip.reason if judged.skip else None,
+        racy=racy,
+        rule=judged.skip.rule if judged.skip else "",
+        rules=entry.rules,
+        encoding=judged.encoding,
+        redactions=judged.redactions,
+    )
 
 
 def is_racy(found: FileStat, before: int) -> bool:

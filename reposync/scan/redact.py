@@ -114,8 +114,9 @@ def _is_account_key(secret: str) -> bool:
 def _is_jwt(token: str) -> bool:
     """True if the parts are what they must be; the token that all documentation shows is none."""
     head, body, _ = (_decoded(part) for part in token.split("."))
-    known = isinstance(head, dict) and isinstance(head.get("alg"), str) and isinstance(body, dict)
-    return known and body.get("sub") != "1234567890"
+    if not isinstance(head, dict) or not isinstance(body, dict):
+        return False
+    return isinstance(head.get("alg"), str) and body.get("sub") != "1234567890"
 
 
 def _decoded(part: str) -> object:
@@ -126,7 +127,7 @@ def _decoded(part: str) -> object:
 
 
 _HEADER = re.compile(r"-----BEGIN ((?:[A-Z0-9]+ ){0,3})PRIVATE KEY( BLOCK)?-----")
-_KEY_BODY = re.compile(r"(?:\s|\\[nr]|[A-Za-z0-9+/=]{16,}|[A-Za-z-]+: .*)*")
+_KEY_BODY = re.compile(r"(?:[\s\"'+,]|\\[nr]|[A-Za-z0-9+/=]{16,}|[A-Za-z-]+: .*)*")
 
 
 def _private_keys(text: str) -> Iterator[tuple[int, int, str]]:

@@ -9,8 +9,8 @@ if TYPE_CHECKING:
     from reposync.config import SyncConfig
 
 VERSION = 1
-"""Raise it whenever `reposync.scan.content.judge` may answer otherwise for the same file: then every
-file is read and judged again. Rules of names need no version: they are applied at each sync."""
+"""Raise it whenever `reposync.scan.content.judge` may answer otherwise for the same file: then
+every file is read and judged again. Rules of names need no version: they are applied each time."""
 
 MAX_LINE_CHARS = 20_000
 

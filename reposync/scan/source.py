@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING, Protocol
 
 from reposync.scan.git import GitState, git_state
@@ -12,6 +13,9 @@ from reposync.scan.limits import within_limits
 from reposync.scan.listing import list_entries
 from reposync.scan.missing import still_there
 from reposync.scan.read import read_entry
+from reposync.scan.rules import Rules
+from reposync.scan.walk import Disk
+from reposync.scan.wanted import judge_names
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -57,6 +61,7 @@ class FolderSource:
     def __init__(self, root: Path, config: SyncConfig, *, store_path: Path | None = None) -> None:
         self._root = root
         self._config = config
+        self._rules = Rules.of(config)
         self._store_path = store_path
         self.warnings: list[str] = []
 
@@ -74,11 +79,15 @@ class FolderSource:
             follow_symlinks=config.follow_symlinks,
             warnings=self.warnings,
         )
-        return list(within_limits(entries, config.max_files, config.max_total_bytes))
+        disk = Disk(os.fsencode(self._root), config.max_file_bytes)
+        wanted = judge_names(entries, self._rules, disk.rules)
+        return list(within_limits(wanted, config.max_files, config.max_total_bytes))
 
     def read(self, entry: Entry) -> Seen | None:
         """See `read_entry`."""
-        return read_entry(self._root, entry, max_file_bytes=self._config.max_file_bytes)
+        return read_entry(
+            self._root, entry, max_file_bytes=self._config.max_file_bytes, rules=self._rules
+        )
 
     def missing(self, path: str, unread: Mapping[str, Failure]) -> bool | Failure:
         """See `still_there`."""

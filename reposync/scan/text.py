@@ -1,7 +1,7 @@
 """A file's bytes to its text, or the reason why it has none; nothing is lost.
 
-For every text that is given, ``text.encode(encoding)`` is the file, byte for byte: line ends stay as
-they are, and a byte order mark is the text's first character, U+FEFF, in UTF-8 as well as in UTF-16.
+For every text that is given, ``text.encode(encoding)`` is the file, byte for byte: line ends stay
+as they are, and a byte order mark is the text's first character, U+FEFF, in UTF-8 as in UTF-16.
 """
 
 from __future__ import annotations
@@ -32,6 +32,7 @@ _LEGACY = (
     *("cp932", "euc_jp", "gb18030", "big5", "cp949"),
     *("cp1251", "koi8_r", "cp866", "cp1253", "cp1256", "tis_620"),
 )
+_ENOUGH_TO_GUESS = 8
 _SAMPLE_BYTES = 65_536
 _UNMARKED_CHARS = 32
 
@@ -99,6 +100,8 @@ def _decode_legacy(data: bytes) -> Decoded:
         return _skipped("undecodable")
     foreign = len(data) - len(data.translate(None, _FOREIGN_BYTES))
     in_runs = sum(len(run) for run in _FOREIGN_RUN.findall(data))
+    if foreign < _ENOUGH_TO_GUESS:
+        return _decode_exactly(data, "cp1252") or _skipped("undecodable")
     guess = _guess(data) if 2 * in_runs > foreign else None
     text = _decode_exactly(data, guess) or _decode_exactly(data, "cp1252")
     return (
