@@ -30,6 +30,7 @@ if TYPE_CHECKING:
         SyncError,
         SyncInProgress,
     )
+    from reposync.explanation import Explanation, explain
     from reposync.lock import ChromaLock, LockStats, with_chroma_lock
     from reposync.result import SyncPlan, SyncProgress, SyncResult
     from reposync.sync import sync_repository
@@ -43,6 +44,7 @@ _HOMES = {
     "DeletionRefused": "errors",
     "EmbeddingError": "errors",
     "EmbeddingMismatch": "errors",
+    "Explanation": "explanation",
     "IndexDamaged": "errors",
     "LockError": "errors",
     "LockStats": "lock",
@@ -60,6 +62,7 @@ _HOMES = {
     "SyncPlan": "result",
     "SyncProgress": "result",
     "SyncResult": "result",
+    "explain": "explanation",
     "plan_repository": "dry_run",
     "sync_repository": "sync",
     "with_chroma_lock": "lock",
@@ -73,6 +76,7 @@ __all__ = [
     "DeletionRefused",
     "EmbeddingError",
     "EmbeddingMismatch",
+    "Explanation",
     "IndexDamaged",
     "LockError",
     "LockStats",
@@ -91,6 +95,7 @@ __all__ = [
     "SyncProgress",
     "SyncResult",
     "__version__",
+    "explain",
     "plan_repository",
     "sync_repository",
     "with_chroma_lock",

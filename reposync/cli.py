@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
 import threading
@@ -34,6 +35,10 @@ StoreFolder = Annotated[
         help="Folder of the Chroma store. Default: $REPOSYNC_STORE, else in your data folder.",
     ),
 ]
+Ref = Annotated[
+    Optional[str],  # noqa: UP045
+    typer.Option("--ref", help="A branch, tag or commit to read instead of the folder's files."),
+]
 
 
 @app.callback(invoke_without_command=True)
@@ -48,9 +53,10 @@ def main(
 
 @app.command()
 def sync(
-    path: Annotated[Path, typer.Argument(help="The repository's folder.")],
+    path: Annotated[str, typer.Argument(help="The repository's folder, or a git URL.")],
     name: Name = None,
     store: StoreFolder = None,
+    ref: Ref = None,
     allow_deletions: Annotated[
         bool, typer.Option("--allow-deletions", help="Let this sync delete most of the index.")
     ] = False,
@@ -62,6 +68,7 @@ def sync(
         result = sync_repository(
             path,
             name,
+            ref=ref,
             store=store,
             allow_deletions=allow_deletions,
             cancel=cancel,
@@ -105,6 +112,40 @@ def search(
         raise typer.Exit(1)
     for hit in hits:
         typer.echo(str(hit))
+
+
+@app.command()
+def why(
+    file: Annotated[Path, typer.Argument(help="The file; it need not exist any more.")],
+    root: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option(
+            "--root",
+            help="The repository's folder, or a git URL. Default: the work tree that FILE lies in,"
+            " else the current folder.",
+        ),
+    ] = None,
+    ref: Ref = None,
+    store: StoreFolder = None,
+) -> None:
+    """Say whether a sync would index FILE, and which rule decides."""
+    from reposync.explanation import explain
+    from reposync.scan.clone import is_url
+
+    if not is_url(root):
+        file = Path(os.path.abspath(file))
+        root = str(_work_tree(file)) if root is None else root
+    with _errors_for_people():
+        explanation = explain(str(root), file, ref=ref, store=store)
+    typer.echo(str(explanation))
+    if not explanation.included:
+        raise typer.Exit(1)
+
+
+def _work_tree(file: Path) -> Path:
+    """The folder above with a ``.git`` in it, else the current one."""
+    above = (folder for folder in file.parents if os.path.lexists(folder / ".git"))
+    return next(above, Path.cwd())
 
 
 @contextmanager

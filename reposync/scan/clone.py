@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 SCHEMES = ("https", "http", "ssh", "git", "file")
 CURRENT = "refs/reposync/current"
 _URL = re.compile(rf"(?P<scheme>{'|'.join(SCHEMES)})://(?P<rest>[^\s\x00-\x1f]+)", re.IGNORECASE)
-_SCP = re.compile(r"(?P<user>[\w.+-]+)@(?P<host>[A-Za-z0-9][\w.-]*):(?P<path>[^\s\x00-\x1f]+)")
+_SCP = re.compile(r"(?P<user>\w[\w.+-]*)@(?P<host>[A-Za-z0-9][\w.-]*):(?P<path>[^\s\x00-\x1f]+)")
 _PASSWORD = re.compile(r"(?<=://)[^/@\s]*@")
 _FETCH = (
     *("-c", "gc.auto=0"),  # somebody may be reading

@@ -21,11 +21,12 @@ from reposync.scan.listing import IGNORE_FILE
 from reposync.scan.paths import escape_path, unescape_path
 from reposync.scan.read import judge, unread
 from reposync.scan.rules import Rules
-from reposync.scan.walk import Ground
+from reposync.scan.walk import Ground, Reason
 from reposync.scan.wanted import judge_names
+from reposync.scan.why import absent, in_submodule
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
     from pathlib import Path
 
     from reposync.config import SyncConfig
@@ -55,6 +56,7 @@ class CommitSource:
         self._blobs = Blobs(root)
         self._entries: list[Entry] | None = None
         self._leaves: dict[bytes, Leaf] = {}
+        self._folders: set[bytes] = set()
         self._conversions: Mapping[bytes, Conversion] = {}
         self.warnings: list[str] = []
         self.commit = resolve(root, ref)
@@ -65,6 +67,7 @@ class CommitSource:
         if self._entries is None:
             try:
                 self._leaves = _list(self._root, self._top)
+                self._folders = _folders(self._leaves)
                 self._conversions = self._find_conversions()
             except NoAnswer as answer:
                 raise ScanError(
@@ -72,8 +75,8 @@ class CommitSource:
                 ) from answer
             config = self._config
             above = above_root((IGNORE_FILE,), config.include, config.exclude)
-            ground = Ground(self, above, store=self._store)
-            entries = sorted(ground.entries(self._leaves), key=attrgetter("path"))
+            self._ground = Ground(self, above, store=self._store)
+            entries = sorted(self._ground.entries(self._leaves), key=attrgetter("path"))
             wanted = judge_names(entries, self._rules, self.rules)
             self._entries = list(within_limits(wanted, config.max_files, config.max_total_bytes))
         return self._entries
@@ -106,6 +109,15 @@ class CommitSource:
         """What a commit does not list is not in it, or does not belong."""
         return unescape_path(path) in self._leaves
 
+    def why_not(self, raw: bytes) -> Reason:
+        """Tell why a path is not among the entries of the commit."""
+        is_folder = self.is_folder(raw)
+        return (
+            self._ground.why_not(raw, is_folder=is_folder)
+            or in_submodule(raw, self.entries())
+            or absent(raw, is_there=raw in self._leaves, is_folder=is_folder)
+        )
+
     def state(self) -> GitState | None:
         """Tell the commit."""
         return GitState(self.commit, None, dirty=False)
@@ -133,8 +145,8 @@ class CommitSource:
         return Entry(path, stamp, "too_large" if leaf.size > self._config.max_file_bytes else None)
 
     def is_folder(self, raw: bytes) -> bool:
-        """See `View`; what lies below a path was listed, so the path is a folder."""
-        return raw not in self._leaves
+        """See `View`."""
+        return raw in self._folders and raw not in self._leaves
 
     def rules(self, raw: bytes) -> list[bytes]:
         """See `View`."""
@@ -219,6 +231,17 @@ def _list(root: Path, tree: str) -> dict[bytes, Leaf]:
             number = int(size) if size.isdigit() else None
             leaves[path] = Leaf(mode, oid.decode(), number)
     return leaves
+
+
+def _folders(leaves: Iterable[bytes]) -> set[bytes]:
+    """All folders that hold a file, at whatever depth."""
+    folders: set[bytes] = set()
+    for path in leaves:
+        above = path.rpartition(b"/")[0]
+        while above and above not in folders:
+            folders.add(above)
+            above = above.rpartition(b"/")[0]
+    return folders
 
 
 def _stamp(leaf: Leaf, conversion: Conversion) -> FileStat:

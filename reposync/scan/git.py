@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from reposync.scan.git_command import NoAnswer, relative_to_root, run_git
+from reposync.scan.paths import escape_path
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -141,12 +142,26 @@ def _ask(
     *arguments: str,
     accept: Iterable[int] = (0,),
     settings: Mapping[str, str] | None = None,
+    stdin: bytes = b"",
 ) -> bytes:
     settings = dict(settings or {})
     if _is_top(root):
         # Else git would pass by a broken .git, and take a repository above for the one meant.
         settings["GIT_CEILING_DIRECTORIES"] = os.path.dirname(os.path.realpath(root))
-    return run_git(root, *arguments, accept=accept, settings=settings)
+    return run_git(root, *arguments, accept=accept, settings=settings, stdin=stdin)
+
+
+def ignoring_rule(root: Path, raw: bytes) -> str | None:
+    """Give the line that makes git ignore a path, with its file and number; None if none does."""
+    try:
+        question = ("check-ignore", "-v", "-z", "--stdin")
+        answer = _ask(root, *question, accept=(0, 1), stdin=raw + b"\0").split(b"\0")
+    except NoAnswer:
+        return None
+    if len(answer) < 4 or answer[2].startswith(b"!"):
+        return None
+    file, number, pattern = (part.decode("utf-8", "replace") for part in answer[:3])
+    return f"{file}:{number}: {pattern!r} matches {escape_path(raw)}"
 
 
 def _is_ignored(root: Path) -> bool:

@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from reposync.errors import ConfigError
 from reposync.scan.entry import OPEN_SAFELY
+from reposync.scan.paths import escape_path
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -47,6 +48,8 @@ class Rule(NamedTuple):
     regex: re.Pattern[str]
     hides: bool
     folders_only: bool
+    text: str
+    number: int
 
 
 class Rules(NamedTuple):
@@ -54,14 +57,27 @@ class Rules(NamedTuple):
 
     start: int
     rules: tuple[Rule, ...]
+    file: str = ""
 
-    def verdict(self, path: str, is_folder: bool) -> bool | None:
-        """Tell what the last rule that matches says: hidden, shown, or (None) nothing."""
+    def match(self, path: str, is_folder: bool) -> Rule | None:
+        """Give the last rule that matches: it decides."""
         local = path[self.start :]
         for rule in self.rules:
             if (is_folder or not rule.folders_only) and rule.regex.fullmatch(local):
-                return rule.hides
+                return rule
         return None
+
+
+class Hidden(NamedTuple):
+    """What hides a path.
+
+    Attributes:
+        by: an ignore file's path, "exclude" or "include".
+        rule: the line that does; None for "include", where it is that none matches.
+    """
+
+    by: str
+    rule: Rule | None = None
 
 
 Chain = tuple[Rules, ...]
@@ -90,16 +106,18 @@ class Folder:
         """False if there is no rule to ask, as in most trees that git lists."""
         return self.include is not None or any(self.chains)
 
-    def hides(self, path: str, is_folder: bool) -> bool:
-        """Tell whether a path that lies directly in this folder is hidden."""
+    def hides(self, path: str, is_folder: bool) -> Hidden | None:
+        """Tell what hides a path that lies directly in this folder, if anything does."""
         for chain in self.chains:
             for rules in chain:
-                verdict = rules.verdict(path, is_folder)
-                if verdict is not None:
-                    if verdict:
-                        return True
+                rule = rules.match(path, is_folder)
+                if rule is not None:
+                    if rule.hides:
+                        return Hidden(rules.file, rule)
                     break
-        return self.include is not None and not is_folder and not self._includes(path, False)
+        if self.include is None or is_folder or self._includes(path, False):
+            return None
+        return Hidden("include")
 
     def enter(self, path: str, read: Callable[[bytes], list[bytes]]) -> Folder:
         """Go down into a folder that is not hidden, reading the ignore files that lie in it.
@@ -115,15 +133,19 @@ class Folder:
         )
         for number, name in enumerate(self.names):
             lines = read(os.path.join(raw, name))
-            if lines and (rules := parse(lines, start)).rules:
+            if lines and (rules := parse(lines, start, _shown(raw, name))).rules:
                 chains = list(inside.chains)
                 chains[number] = (rules, *chains[number])
                 inside = replace(inside, chains=tuple(chains))
         return inside
 
     def _includes(self, path: str, is_folder: bool) -> bool:
-        verdict = self.include.verdict(path, is_folder) if self.include else None
-        return self.included if verdict is None else verdict
+        rule = self.include.match(path, is_folder) if self.include else None
+        return self.included if rule is None else rule.hides
+
+
+def _shown(raw: bytes, name: bytes) -> str:
+    return escape_path(os.path.join(raw, name))
 
 
 def above_root(names: tuple[bytes, ...], include: Sequence[str], exclude: Sequence[str]) -> Folder:
@@ -142,16 +164,20 @@ def _patterns(patterns: Sequence[str], option: str) -> Rules:
     for line, pattern in zip(lines, patterns, strict=True):
         if not parse([line], 0).rules:
             raise ConfigError(f"{option} holds a pattern that matches nothing: {pattern!r}")
-    return parse(lines, 0)
+    return parse(lines, 0, option)
 
 
-def parse(lines: Iterable[bytes], start: int) -> Rules:
+def parse(lines: Iterable[bytes], start: int, file: str = "") -> Rules:
     """Read the lines of an ignore file; a line that is no pattern is passed over, as git does."""
-    rules = [rule for line in lines if (rule := _parse_line(line.decode("latin-1")))]
-    return Rules(start, tuple(reversed(rules)))
+    rules = [
+        rule
+        for number, line in enumerate(lines, start=1)
+        if (rule := _parse_line(line.decode("latin-1"), number))
+    ]
+    return Rules(start, tuple(reversed(rules)), file)
 
 
-def _parse_line(line: str) -> Rule | None:
+def _parse_line(line: str, number: int) -> Rule | None:
     line = _trim(line.removesuffix("\r"))
     if not line or line.startswith("#"):
         return None
@@ -159,7 +185,9 @@ def _parse_line(line: str) -> Rule | None:
     body = line if hides else line[1:]
     folders_only = body.endswith("/")
     regex = _compile(body.removesuffix("/"))
-    return Rule(regex, hides, folders_only) if regex else None
+    if regex is None:
+        return None
+    return Rule(regex, hides, folders_only, escape_path(line.encode("latin-1")), number)
 
 
 def _trim(line: str) -> str:

@@ -94,5 +94,5 @@ def _sifted(
     for top, one in listings:
         for path in one.sparse:
             absent = escape_path(top + path)
-            if absent not in seen and ground.wants(top + path):
+            if absent not in seen and ground.why_not(top + path) is None:
                 yield Entry(absent, NOT_CHECKED_OUT, "not_checked_out")

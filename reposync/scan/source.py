@@ -14,8 +14,9 @@ from reposync.scan.listing import list_entries
 from reposync.scan.missing import still_there
 from reposync.scan.read import read_entry
 from reposync.scan.rules import Rules
-from reposync.scan.walk import Disk
+from reposync.scan.walk import Disk, Reason
 from reposync.scan.wanted import judge_names
+from reposync.scan.why import why_not_in_folder
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from reposync.config import SyncConfig
     from reposync.records import Failure, Seen
     from reposync.scan.entry import Entry
+    from reposync.scan.walk import Reason
 
 
 class Source(Protocol):
@@ -48,6 +50,9 @@ class Source(Protocol):
     def missing(self, path: str, unread: Mapping[str, Failure]) -> bool | Failure:
         """Tell what became of a known file that is not listed, see `still_there`."""
 
+    def why_not(self, raw: bytes) -> Reason:
+        """Tell why a path is not among the `entries`, which were asked for before."""
+
     def state(self) -> GitState | None:
         """Tell which commit the files are of; None if they are not git's."""
 
@@ -63,6 +68,7 @@ class FolderSource:
         self._config = config
         self._rules = Rules.of(config)
         self._store_path = store_path
+        self._listed: list[Entry] = []
         self.warnings: list[str] = []
 
     def entries(self) -> list[Entry]:
@@ -81,7 +87,8 @@ class FolderSource:
         )
         disk = Disk(os.fsencode(self._root), config.max_file_bytes)
         wanted = judge_names(entries, self._rules, disk.rules)
-        return list(within_limits(wanted, config.max_files, config.max_total_bytes))
+        self._listed = list(within_limits(wanted, config.max_files, config.max_total_bytes))
+        return self._listed
 
     def read(self, entry: Entry) -> Seen | None:
         """See `read_entry`."""
@@ -92,6 +99,12 @@ class FolderSource:
     def missing(self, path: str, unread: Mapping[str, Failure]) -> bool | Failure:
         """See `still_there`."""
         return still_there(self._root, path, unread=unread)
+
+    def why_not(self, raw: bytes) -> Reason:
+        """See `why_not_in_folder`."""
+        return why_not_in_folder(
+            self._root, raw, self._config, self._listed, store_path=self._store_path
+        )
 
     def state(self) -> GitState | None:
         """See `git_state`."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import os
 import stat
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from reposync.scan.entry import Entry, failed, look
 from reposync.scan.ignore import read_lines
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
     from reposync.records import Failure
-    from reposync.scan.ignore import Folder
+    from reposync.scan.ignore import Folder, Hidden
 
 _NEVER = frozenset((b"", b".", b"..", b".git"))
 _FOREIGN = (b"\\", b":") if os.name == "nt" else ()
@@ -62,6 +62,24 @@ class Disk:
         """List what lies in a folder."""
         with os.scandir(self._prefix + raw) as listing:
             yield from listing
+
+
+class Reason(NamedTuple):
+    """Why a path does not belong: a word for it, and the rest of the sentence."""
+
+    rule: str
+    detail: str
+
+
+def _hidden_by(hidden: Hidden, path: str) -> Reason:
+    if hidden.by == "include":
+        return Reason("include", f"no pattern of include= matches {path}")
+    assert hidden.rule is not None
+    if hidden.by == "exclude":
+        return Reason("exclude", f"{hidden.rule.text!r} of exclude= matches {path}")
+    rule = "reposyncignore" if hidden.by.endswith(".reposyncignore") else "git_ignored"
+    place = f"{hidden.by}:{hidden.rule.number}"
+    return Reason(rule, f"{place}: {hidden.rule.text!r} matches {path}")
 
 
 class Ground:
@@ -123,26 +141,41 @@ class Ground:
         if entry is None or not folder.heeds:
             return entry
         hidden = folder.hides(raw.decode("latin-1"), is_folder=entry.skip == "submodule")
-        return None if hidden else entry
+        return entry if hidden is None else None
 
-    def wants(self, raw: bytes) -> bool:
-        """Tell whether a path would belong if it were there; the folders above may be missing."""
+    def why_not(self, raw: bytes, *, is_folder: bool = False) -> Reason | None:
+        """Tell why a path does not belong, be it there or not; None if it does, or would."""
         folder = self._folders[b""]
+        assert folder is not None
         parts = raw.split(b"/")
-        for depth in range(1, len(parts)):
-            above = b"/".join(parts[:depth])
-            path = above.decode("latin-1")
-            if folder is None or not _is_name(parts[depth - 1]) or above == self._store:
-                return False
-            if folder.hides(path, is_folder=True):
-                return False
-            there = self._view.look(above) is not None
-            folder = self.folder(above) if there else folder.enter(path, lambda _: [])
-        return (
-            folder is not None
-            and _is_name(parts[-1])
-            and not folder.hides(raw.decode("latin-1"), is_folder=False)
-        )
+        for depth in range(1, len(parts) + 1):
+            path, last = b"/".join(parts[:depth]), depth == len(parts)
+            if not _is_name(parts[depth - 1]):
+                return Reason("git_folder", f"{escape_path(path)} is never looked into")
+            if path == self._store:
+                return Reason("store", f"{escape_path(path)} is the store's own folder")
+            text = path.decode("latin-1")
+            hidden = folder.hides(text, is_folder=is_folder or not last)
+            if hidden is not None:
+                return _hidden_by(hidden, escape_path(path))
+            if not last:
+                there = self._is_there(path)
+                if there is None:
+                    return Reason("behind_symlink", f"{escape_path(path)} is no folder of the root")
+                inside = self.folder(path) if there else folder.enter(text, lambda _: [])
+                if inside is None:
+                    return Reason("unreadable", f"{escape_path(path)} cannot be looked into")
+                folder = inside
+        return None
+
+    def _is_there(self, raw: bytes) -> bool | None:
+        """True for a folder, False for nothing, None for what is no folder."""
+        try:
+            if self._view.is_folder(raw):
+                return True
+        except OSError:
+            return False
+        return None if self._view.look(raw) is not None else False
 
     def folder(self, raw: bytes) -> Folder | None:
         """Give a folder's rules; None if nothing that lies in it belongs."""
@@ -164,7 +197,7 @@ class Ground:
         try:
             if not self._view.is_folder(raw):
                 return None
-            if parent.hides(path, is_folder=True):
+            if parent.hides(path, is_folder=True) is not None:
                 return None
             return parent.enter(path, self._view.rules)
         except (FileNotFoundError, NotADirectoryError):

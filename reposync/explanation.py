@@ -1,0 +1,118 @@
+"""`explain`: is this file indexed, and which rule decides?"""
+
+from __future__ import annotations
+
+import os
+from contextlib import closing
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict
+
+from reposync.config import SyncConfig
+from reposync.errors import ConfigError
+from reposync.origin import find_origin, open_source
+from reposync.scan import Entry, Source
+from reposync.scan.paths import escape_path
+
+_DETAILS = {
+    "binary": "its bytes are not text",
+    "blank": "it holds nothing but white space",
+    "empty": "it holds nothing",
+    "not_checked_out": "the sparse checkout leaves it out",
+    "special": "it is a pipe, a socket or a device",
+    "submodule": "it is a repository of its own; see SyncConfig.submodules",
+    "symlink": "it is a symlink; see SyncConfig.follow_symlinks",
+    "undecodable": "its bytes are no text in UTF-8 or Windows-1252",
+}
+
+
+class Explanation(BaseModel):
+    """Why a file is indexed, or why not; prints as one line.
+
+    Attributes:
+        path: the file, relative to the repository.
+        included: True if a sync would index it.
+        rule: what decides: "indexed", a reason of `SyncResult.skipped`, or, for what does not
+            belong at all, "git_ignored", "reposyncignore", "include", "exclude", "submodule",
+            "behind_symlink", "store", "git_folder", "folder", "missing", "unlisted"; "unreadable"
+            if it cannot be known.
+        detail: the same in words, with the ignore file, the line and the pattern where there are.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    path: str
+    included: bool
+    rule: str
+    detail: str
+
+    def __str__(self) -> str:
+        return f"{self.path}: {'in' if self.included else 'out'} ({self.rule}): {self.detail}"
+
+
+def explain(
+    path: str | os.PathLike[str],
+    file: str | os.PathLike[str],
+    *,
+    ref: str | None = None,
+    store: str | os.PathLike[str] | None = None,
+    config: SyncConfig | None = None,
+) -> Explanation:
+    """Tell whether a sync of a repository would index a file, and which rule decides.
+
+    Args:
+        path, ref, config: as for `reposync.sync_repository`.
+        file: relative to the repository, or absolute; it need not exist (any more).
+        store: the folder of the store, if it lies in the repository.
+
+    Raises:
+        ConfigError: an argument cannot be right, or the file lies outside of the repository.
+        ScanError: the repository cannot be listed.
+    """
+    config = config or SyncConfig()
+    origin = find_origin(path, ref)
+    raw = _relative(origin.root, file)
+    store_path = None if store is None else Path(store)
+    with closing(open_source(origin, config, store_path=store_path)) as source:
+        shown = escape_path(raw)
+        for entry in source.entries():
+            if entry.path == shown:
+                return _of_entry(source, entry, config)
+        reason = source.why_not(raw)
+    return Explanation(path=shown, included=False, rule=reason.rule, detail=reason.detail)
+
+
+def _of_entry(source: Source, entry: Entry, config: SyncConfig) -> Explanation:
+    seen = source.read(entry)
+    if seen is None:
+        return _out(entry.path, "missing", "it vanished just now")
+    if seen.failure is not None:
+        return _out(entry.path, "unreadable", seen.failure.message)
+    if seen.skip is None:
+        return Explanation(
+            path=entry.path, included=True, rule="indexed", detail="it belongs, and is text"
+        )
+    detail = _DETAILS.get(seen.skip, seen.skip)
+    if seen.skip == "too_large":
+        size = f"{seen.stat.size} bytes" if seen.stat else "it"
+        detail = f"{size} are more than max_file_bytes={config.max_file_bytes}"
+    elif seen.skip == "over_limit":
+        limits = (config.max_files, config.max_total_bytes)
+        detail = "files before it reach max_files={} or max_total_bytes={}".format(*limits)
+    return _out(entry.path, seen.skip, detail)
+
+
+def _out(path: str, rule: str, detail: str) -> Explanation:
+    return Explanation(path=path, included=False, rule=rule, detail=detail)
+
+
+def _relative(root: Path, file: str | os.PathLike[str]) -> bytes:
+    """Give a file's path relative to the root; a symlink on the way is taken as it is named."""
+    named = Path(os.path.normpath(Path(file)))
+    if named.is_absolute():
+        if not named.is_relative_to(root):  # by another way to the root, that is
+            named = Path(os.path.realpath(named.parent), named.name)
+        named = named.relative_to(root) if named.is_relative_to(root) else Path("..")
+    if not named.parts or named.parts[0] == "..":
+        raise ConfigError(f"file={os.fspath(file)!r} is no file in {root}. Pass one that is.")
+    return os.fsencode(named.as_posix())
