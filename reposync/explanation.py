@@ -1,4 +1,4 @@
-"""`explain`: is this file indexed, and which rule decides?"""
+"""`explain`: is this file indexed, and which rule decides. It asks the same source as a sync."""
 
 from __future__ import annotations
 

@@ -121,6 +121,23 @@ def test_the_best_hit_comes_first(
     assert f"    {shown}" in done.stdout
 
 
+def test_a_ref_and_a_url(home: Path, tree: Path, tmp_path: Path) -> None:
+    """``--ref`` indexes a commit; a git URL is as good as a folder; a wrong ref is named."""
+    root = tmp_path / "shop"
+    shutil.copytree(tree, root)
+    identity = ("-c", "user.name=a", "-c", "user.email=a@example.org")
+    for command in (("init", "-q"), ("add", "-A"), ("commit", "-qm", "x"), ("tag", "v1")):
+        subprocess.run(["git", *identity, *command], cwd=root, check=True)
+    (root / "later.txt").write_text("not in the commit\n")
+    for number, source in enumerate((str(root), root.as_uri())):
+        done = run(home, "sync", source, "--ref", "v1", "--store", tmp_path / f"store{number}")
+        assert done.returncode == 0, done.stderr
+        assert done.stdout.startswith("shop: complete")
+        assert "3 added" in done.stdout
+    done = run(home, "sync", root, "--ref", "v2", "--store", tmp_path / "store0")
+    assert (done.returncode, "Did you mean 'v1'?" in done.stderr) == (2, True)
+
+
 def test_search_keeps_to_a_name(home: Path, store: Path, tmp_path: Path) -> None:
     """With a name, one repository is searched; without, all of the store."""
     other = tmp_path / "other"

@@ -105,6 +105,7 @@ ALLOWED_STATEMENTS = (
     ast.AnnAssign,
 )
 PURE_CALLS = {
+    "FileStat",
     "Path",
     "TypeVar",
     "ParamSpec",

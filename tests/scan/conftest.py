@@ -77,18 +77,20 @@ def open_folder() -> Iterator[Path]:
 
 
 @pytest.fixture
-def as_nobody(tmp_path: Path) -> Callable[[str], str]:
+def as_nobody(tmp_path: Path) -> Callable[..., str]:
     """Run Python as a user who is not root, since root may read everything.
 
-    What it needs is imported before the user is changed, for he may not read the packages.
+    What it needs is imported before the user is changed (`before`), for he may not read the
+    packages.
     """
 
-    def run(code: str) -> str:
+    def run(code: str, before: str = "") -> str:
         start = (
             "import os, pathlib, pickle, sys, subprocess, shutil, hashlib\n"
             "import pathspec.patterns.gitignore.spec\n"
             "from pathlib import Path\n"
             "from reposync.scan import *\n"
+            f"{before}\n"
             "if os.getuid() == 0: os.setgroups([]); os.setgid(65534); os.setuid(65534)\n"
         )
         done = subprocess.run(
