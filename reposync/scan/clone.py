@@ -16,7 +16,13 @@ from typing import TYPE_CHECKING
 
 from reposync.errors import ConfigError, ScanError
 from reposync.scan.commit import wrong_ref
-from reposync.scan.git_command import NoAnswer, calm_environment, git_command, run_git
+from reposync.scan.git_command import (
+    NoAnswer,
+    calm_environment,
+    complaint,
+    git_command,
+    run_git,
+)
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -33,6 +39,8 @@ _FETCH = (
     *("-c", "http.lowSpeedLimit=1"),
     *("-c", "http.lowSpeedTime=60"),
 )
+# A user's own ``url.<base>.insteadOf`` may lead from one of these to another.
+_ALLOWED = {"http": "http:https:ssh", "https": "https:ssh", "ssh": "ssh:https"}
 
 
 def is_url(path: object) -> bool:
@@ -124,7 +132,7 @@ def _failed(url: str, ref: str | None, refusal: NoAnswer) -> ScanError:
 def _fetch(url: str, ref: str | None, folder: Path, timeout: float) -> str:
     if not (folder / "HEAD").is_file():
         shutil.rmtree(folder, ignore_errors=True)
-        folder.mkdir(parents=True)
+        folder.mkdir(mode=0o700, parents=True)  # what it holds may be for this user only
         run_git(folder, "init", "--quiet", "--bare", "--template=", ".")
     for lock in folder.rglob("*.lock"):  # of one that was killed: we are alone here
         lock.unlink(missing_ok=True)
@@ -150,7 +158,7 @@ def _remote_refs(url: str, folder: Path, timeout: float) -> set[str] | NoAnswer:
 
 
 def _remote(folder: Path, url: str, timeout: float, *arguments: str) -> bytes:
-    """Run a git that speaks to the remote, by the URL's own protocol only.
+    """Run a git that speaks to the remote, by no protocol that runs a program.
 
     In a session of its own it has no terminal to ask at, nor do the programs that it starts; and
     all of them can be ended together.
@@ -160,7 +168,7 @@ def _remote(folder: Path, url: str, timeout: float, *arguments: str) -> bytes:
     scheme = match["scheme"].lower() if (match := _URL.match(url)) else "ssh"
     environment = {
         **calm_environment(),
-        "GIT_ALLOW_PROTOCOL": "https:http" if scheme == "http" else scheme,
+        "GIT_ALLOW_PROTOCOL": _ALLOWED.get(scheme, scheme),
         "SSH_ASKPASS_REQUIRE": "never",
         **{k: os.environ[k] for k in ("GIT_SSH", "GIT_SSH_COMMAND") if k in os.environ},
     }
@@ -184,9 +192,8 @@ def _remote(folder: Path, url: str, timeout: float, *arguments: str) -> bytes:
         if process.poll() is None:
             _end(process)
     if process.returncode != 0:
-        lines = without_password(err.decode("utf-8", "replace")).strip().splitlines()
-        told = [line for line in lines if line.startswith(("fatal:", "error:", "ssh:"))] or lines
-        raise NoAnswer(told[0] if told else f"git ended with {process.returncode}")
+        told = without_password(complaint(err))
+        raise NoAnswer(told or f"git ended with {process.returncode}")
     return out
 
 

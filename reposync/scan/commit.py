@@ -168,24 +168,21 @@ def resolve(root: Path, ref: str) -> str:
         ConfigError: there is no such commit, or no repository.
     """
     try:
-        name = f"{ref}^{{commit}}"
-        answer = run_git(
-            root, "rev-parse", "--verify", "--quiet", "--end-of-options", name,
-            accept=(0, 1), settings=_PLAIN,
-        )  # fmt: skip
+        run_git(root, "rev-parse", "--git-dir")
     except NoAnswer as refusal:
         if "not a git repository" in str(refusal):
             raise ConfigError(
                 f"ref={ref!r}: {root} is in no git repository. Pass a repository, or no ref."
             ) from refusal
-        answer = b""
-        reason = f" ({refusal})"
-    else:
-        reason = ""
-    lines = answer.decode("ascii", "replace").split()
-    if lines:
-        return lines[-1]
-    raise ConfigError(wrong_ref(ref, f"{root}", _ref_names(root)) + reason)
+        raise ScanError(f"{root}: ref={ref!r} cannot be read from git: {refusal}.") from refusal
+    question = ("rev-parse", "--verify", "--quiet", "--end-of-options", f"{ref}^{{commit}}")
+    try:
+        lines = run_git(root, *question, accept=(0, 1), settings=_PLAIN).decode("ascii").split()
+    except NoAnswer:
+        lines = []
+    if not lines:
+        raise ConfigError(wrong_ref(ref, str(root), _ref_names(root)))
+    return lines[-1]
 
 
 def wrong_ref(ref: str, where: str, names: list[str]) -> str:
@@ -222,15 +219,28 @@ def _tree(root: Path, commit: str, ref: str) -> str:
 
 def _list(root: Path, tree: str) -> dict[bytes, Leaf]:
     """List the files of a tree and of all trees in it."""
-    question = ("ls-tree", "-r", "-z", "-l", "--full-tree", tree)
+    question = ("ls-tree", "-r", "-z", "--full-tree")
+    sizes: Mapping[bytes, bytes] = {}
+    try:
+        answer = run_git(root, *question, "-l", tree, settings=_PLAIN)
+    except NoAnswer:  # a partial clone: git gives up at the first blob that is not here
+        answer = run_git(root, *question, tree, settings=_PLAIN)
+        sizes = _sizes_here(root)
     leaves = {}
-    for line in run_git(root, *question, settings=_PLAIN).split(b"\0"):
+    for line in answer.split(b"\0"):
         if line:
             head, _, path = line.partition(b"\t")
-            mode, _, oid, size = head.split()
-            number = int(size) if size.isdigit() else None
-            leaves[path] = Leaf(mode, oid.decode(), number)
+            mode, _, oid, *size = head.split()
+            number = size[0] if size else sizes.get(oid, b"")
+            leaves[path] = Leaf(mode, oid.decode(), int(number) if number.isdigit() else None)
     return leaves
+
+
+def _sizes_here(root: Path) -> dict[bytes, bytes]:
+    """The sizes of all objects that need not be fetched."""
+    question = ("--batch-all-objects", "--unordered", "--batch-check=%(objectname) %(objectsize)")
+    answer = run_git(root, "cat-file", *question, settings=_PLAIN)
+    return dict(line.split(b" ", 1) for line in answer.splitlines())  # type: ignore[misc]
 
 
 def _folders(leaves: Iterable[bytes]) -> set[bytes]:

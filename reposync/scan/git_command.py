@@ -20,6 +20,7 @@ _SAFELY = (
     *("-c", "core.fsmonitor=false"),
     *("-c", "core.hooksPath=/dev/null"),
     *("-c", "safe.directory=*"),
+    *("-c", "safe.bareRepository=all"),
 )
 # Inherited from a hook or an alias that started us, the others would make git look at another
 # repository than the one that we were given.
@@ -91,9 +92,15 @@ def run_git(
     except (OSError, ValueError) as error:  # ValueError: a NUL in an argument
         raise NoAnswer(f"git cannot be run ({error})") from error
     if done.returncode not in accept:
-        lines = done.stderr.decode("utf-8", "replace").strip().splitlines()
-        raise NoAnswer(lines[0] if lines else f"git ended with {done.returncode}")
+        raise NoAnswer(complaint(done.stderr) or f"git ended with {done.returncode}")
     return done.stdout
+
+
+def complaint(said: bytes) -> str:
+    """The line in which git says what went wrong; "" if it said nothing."""
+    lines = said.decode("utf-8", "replace").strip().splitlines()
+    grave = (line for line in lines if line.startswith(("fatal:", "error:", "ssh:")))
+    return next(grave, lines[0] if lines else "")
 
 
 def git_command(root: Path, *arguments: str | bytes) -> list[str | bytes]:

@@ -6,13 +6,13 @@ import os
 import stat
 from typing import TYPE_CHECKING
 
+from reposync.scan.entry import Entry
 from reposync.scan.paths import escape_path, unescape_path
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
     from pathlib import Path
 
-    from reposync.scan.entry import Entry
     from reposync.scan.walk import Disk, Ground
 
 
@@ -38,6 +38,9 @@ def follow(root: Path, entries: Iterable[Entry], ground: Ground, disk: Disk) -> 
                 yield found
                 if found.skip == "symlink":
                     pending.append(raw)
+    for failure in ground.failures.values():
+        if failure.path not in listed:
+            yield Entry(failure.path, failure=failure)
 
 
 def _targets(top: bytes, link: bytes, ground: Ground, disk: Disk) -> Iterable[bytes]:

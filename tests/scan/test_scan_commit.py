@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from reposync.config import SyncConfig
-from reposync.errors import ConfigError
+from reposync.errors import ConfigError, ScanError
 from reposync.records import Seen
 from reposync.scan import CommitSource, FolderSource, Source, git_command
 
@@ -307,6 +307,43 @@ def test_a_tree_that_leads_outside_is_not_believed(tree: Tree, git: Git, name: b
     outer = git(root, *arguments, stdin=raw).decode().strip()
     hostile = git(root, "commit-tree", "-m", "x", outer).decode().strip()
     assert list(of_ref(root, hostile)) == ["a"]
+
+
+def test_what_a_partial_clone_lacks_is_not_fetched(nasty: Path, git: Git, tmp_path: Path) -> None:
+    """Each file whose blob is not here fails; the program that would fetch it is not run."""
+    git(nasty, "config", "uploadpack.allowFilter", "true")
+    part, marker = tmp_path / "part", tmp_path / "was-run"
+    git(tmp_path, "clone", "-q", "--bare", "--filter=blob:limit=100", nasty.as_uri(), str(part))
+    git(part, "config", "remote.origin.uploadpack", f"touch {marker};")
+    found, whole = of_ref(part), of_ref(nasty)
+    assert found.keys() == whole.keys()
+    failed = {path for path, one in found.items() if one[3] is not None}
+    assert failed == {"big", "pointer.bin"}
+    assert all(found[path] == whole[path] for path in found.keys() - failed)
+    assert not marker.exists()
+
+
+def test_a_repository_of_longer_ids(tree: Tree, git: Git, tmp_path: Path) -> None:
+    """One that names its objects by SHA-256 is read like any other."""
+    root = tree({"a.txt": "$Id$\n", ".gitattributes": "* ident text eol=crlf\n"})
+    git(root, "init", "-q", "-b", "main", "--object-format=sha256")
+    assert len(commit(git, root)) == 64
+    assert of_ref(root) == of_checkout(git, root, tmp_path / "other")
+
+
+def test_without_git_there_are_no_refs(
+    tree: Tree, git: Git, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Where git is missing, or cannot read the repository, the error blames no ref."""
+    root = tree({"a": "a\n"})
+    commit(git, root)
+    with monkeypatch.context() as patch:
+        patch.setenv("PATH", str(tmp_path))
+        with pytest.raises(ScanError, match="git is not installed"):
+            of_ref(root)
+    (root / ".git/config").write_text("[core]\nrepositoryFormatVersion = 99\n")
+    with pytest.raises(ScanError, match="version"):
+        of_ref(root)
 
 
 def test_a_bare_repository_has_files_too(nasty: Path, git: Git, tmp_path: Path) -> None:
