@@ -15,14 +15,11 @@ from reposync.scan import Entry, Source
 from reposync.scan.paths import escape_path
 
 _DETAILS = {
-    "binary": "its bytes are not text",
-    "blank": "it holds nothing but white space",
     "empty": "it holds nothing",
     "not_checked_out": "the sparse checkout leaves it out",
     "special": "it is a pipe, a socket or a device",
     "submodule": "it is a repository of its own; see SyncConfig.submodules",
     "symlink": "it is a symlink; see SyncConfig.follow_symlinks",
-    "undecodable": "its bytes are no text in UTF-8 or Windows-1252",
 }
 
 
@@ -89,10 +86,11 @@ def _of_entry(source: Source, entry: Entry, config: SyncConfig) -> Explanation:
     if seen.failure is not None:
         return _out(entry.path, "unreadable", seen.failure.message)
     if seen.skip is None:
-        return Explanation(
-            path=entry.path, included=True, rule="indexed", detail="it belongs, and is text"
-        )
-    detail = _DETAILS.get(seen.skip, seen.skip)
+        detail = f"it belongs, and is text in {seen.encoding}"
+        if seen.redactions:
+            detail += f"; secrets in it are masked: {len(seen.redactions)}"
+        return Explanation(path=entry.path, included=True, rule="indexed", detail=detail)
+    detail = seen.rule or _DETAILS.get(seen.skip, seen.skip)
     if seen.skip == "too_large":
         size = f"{seen.stat.size} bytes" if seen.stat else "it"
         detail = f"{size} are more than max_file_bytes={config.max_file_bytes}"

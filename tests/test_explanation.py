@@ -30,6 +30,9 @@ FILES = {
     "image.png": "\0\0",
     "large.txt": "x" * 200,
     "empty": "",
+    ".env": "KEY=1\n",
+    "vendor/x.go": "package x\n",
+    "token.txt": "AKIA" + "IOSFODNN7EXAMQQQ\n",
     "store/x.txt": "x\n",
 }
 CONFIG = SyncConfig(exclude=["docs/*.md"], max_file_bytes=100)
@@ -48,7 +51,9 @@ RULES = {
     "docs/a.md": "exclude: 'docs/*.md' of exclude= matches docs/a.md",
     "image.png": "binary",
     "large.txt": "too_large: 200 bytes are more than max_file_bytes=100",
-    "empty": "empty",
+    "empty": "empty: it holds nothing",
+    ".env": "credentials: named ",
+    "vendor/x.go": "vendored: named vendor/",
     "link": "symlink",
     "folder-link/x": "behind_symlink",
     "docs": "folder",
@@ -105,6 +110,13 @@ def test_each_rule_is_named(root: Path, path: str) -> None:
 def test_each_rule_is_named_for_a_ref(root: Path, path: str) -> None:
     """For a commit, too; there nothing is ignored by git, for what is in it is tracked."""
     check(root, path, RULES[path], "HEAD")
+
+
+def test_masked_secrets_are_told(root: Path) -> None:
+    """That something in a file is masked is said, not what."""
+    found = explain(root, "token.txt")
+    assert found.included
+    assert found.detail.endswith("secrets in it are masked: 1")
 
 
 def test_what_git_ignores_is_not_in_a_commit(root: Path) -> None:

@@ -240,7 +240,7 @@ def _sizes_here(root: Path) -> dict[bytes, bytes]:
     """The sizes of all objects that need not be fetched."""
     question = ("--batch-all-objects", "--unordered", "--batch-check=%(objectname) %(objectsize)")
     answer = run_git(root, "cat-file", *question, settings=_PLAIN)
-    return dict(line.split(b" ", 1) for line in answer.splitlines())  # type: ignore[misc]
+    return dict(line.split(b" ", 1) for line in answer.splitlines())
 
 
 def _folders(leaves: Iterable[bytes]) -> set[bytes]:
