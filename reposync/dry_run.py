@@ -10,7 +10,6 @@ from dataclasses import replace
 from reposync.config import SyncConfig
 from reposync.freshness import FolderState
 from reposync.manifest import Manifest, RepositoryRecord
-from reposync.origin import open_source
 from reposync.plan import is_indexed, look_again, plan, takes_out, too_many
 from reposync.reconcile import LOST_COLLECTION, LOST_MANIFEST, LOST_ROWS
 from reposync.records import Action, Known
@@ -56,10 +55,9 @@ def plan_repository(
         SyncError: the tree, the store or the local state cannot be read.
     """
     request = make_request(path, name, store, collection, embedding_function, config, lock, ref=ref)
-    store_path = request.store.folder
     with (
         closing(request.store),
-        closing(open_source(request.origin, request.config, store_path=store_path)) as source,
+        closing(request.open_source()) as source,
         read_state(request) as manifest,
     ):
         record = manifest.repository(request.key) if manifest else None

@@ -27,9 +27,10 @@ from reposync.manifest import (
     read_manifest,
 )
 from reposync.naming import check_collection_name, collection_name
-from reposync.origin import Origin, find_origin
+from reposync.origin import Origin, find_origin, open_source
 from reposync.retry import Deadline
 from reposync.rows import ROW_FORMAT
+from reposync.scan import Source
 from reposync.scan.clone import is_url
 from reposync.scan.ignore import above_root
 from reposync.scan.paths import unescape_path
@@ -61,6 +62,12 @@ class Request:
     def location(self) -> str:
         """The folder or URL as text, see `Origin.location`."""
         return self.origin.location
+
+    def open_source(self) -> Source:
+        """Open what the files come from; to be closed at the end."""
+        return open_source(
+            self.origin, self.config, store_path=self.store.folder, patience=self.deadline.left
+        )
 
     @property
     def model(self) -> str:

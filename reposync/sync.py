@@ -20,7 +20,6 @@ from reposync.config import SyncConfig
 from reposync.errors import CollectionGone, DeletionRefused, IndexDamaged
 from reposync.lock import repository_lock, state_folder
 from reposync.manifest import Manifest, ManifestDamaged, RepositoryRecord, set_aside
-from reposync.origin import open_source
 from reposync.plan import deletions, is_indexed, look_again, plan, too_many
 from reposync.progress import Report, reporter
 from reposync.records import Action, Known
@@ -103,7 +102,7 @@ def sync_repository(
     with (
         reporter(progress) as tell,
         closing(request.store),
-        closing(_open_source(request)) as source,
+        closing(request.open_source()) as source,
         _alone(request) as note,
     ):
 
@@ -117,15 +116,6 @@ def sync_repository(
             logger.warning("%s It is set aside, and rebuilt from the collection.", damage)
             set_aside(request.manifest_path)
             return run(report)
-
-
-def _open_source(request: Request) -> Source:
-    return open_source(
-        request.origin,
-        request.config,
-        store_path=request.store.folder,
-        patience=request.deadline.left,
-    )
 
 
 @contextmanager

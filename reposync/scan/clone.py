@@ -15,7 +15,6 @@ import signal
 from typing import TYPE_CHECKING
 
 from reposync.errors import ConfigError, ScanError
-from reposync.scan.commit import wrong_ref
 from reposync.scan.git_command import (
     NoAnswer,
     calm_environment,
@@ -23,6 +22,7 @@ from reposync.scan.git_command import (
     git_command,
     run_git,
 )
+from reposync.scan.refs import wrong_ref
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -390,14 +390,55 @@ def test_a_folder_that_has_no_commits(tree: Tree, git: Git, tmp_path: Path) -> N
         CommitSource(root / "new", "HEAD", SyncConfig())
 
 
-def test_a_submodule_of_a_ref_has_a_reason(tree: Tree, git: Git, tmp_path: Path) -> None:
-    """What is another repository is named and left alone."""
-    part = tmp_path / "part"
-    part.mkdir()
-    (part / "x").write_text("x\n")
-    commit(git, part)
-    root = tree({"a": "a\n"})
+@pytest.fixture
+def nested(tree: Tree, git: Git, tmp_path: Path) -> Path:
+    """A repository with a submodule that has one, too, and with one that is not checked out."""
+    parts = {}
+    for name in ("inner", "middle"):
+        parts[name] = tmp_path / name
+        parts[name].mkdir()
+        (parts[name] / f"{name}.txt").write_text("one\ntwo\n")
+        (parts[name] / "empty").touch()
+        commit(git, parts[name])
+    (parts["middle"] / ".gitattributes").write_text("*.txt text eol=crlf\n")
+    git(parts["middle"], "submodule", "--quiet", "add", str(parts["inner"]), "inner")
+    commit(git, parts["middle"])
+    root = tree({"a": "a\n", ".reposyncignore": "empty\n"})
     commit(git, root)
-    git(root, "submodule", "--quiet", "add", str(part), "module")
+    for path, part in (("lib/middle", "middle"), ("absent", "inner")):
+        git(root, "submodule", "--quiet", "add", str(parts[part]), path)
     commit(git, root)
-    assert of_ref(root)["module"][0] == "submodule"
+    git(root, "submodule", "--quiet", "deinit", "-f", "absent")
+    git(root, "submodule", "--quiet", "update", "--init", "--recursive", "--force", "lib/middle")
+    return root
+
+
+@pytest.mark.parametrize("submodules", [False, True])
+def test_submodules_of_a_ref(nested: Path, git: Git, submodules: bool) -> None:
+    """They are named, or read at the commits that the ref names, as a checkout has them."""
+    config = SyncConfig(submodules=submodules)
+    wanted = contents(FolderSource(nested, config))
+    found = of_ref(nested, submodules=submodules)
+    assert found == wanted
+    assert found["absent"][0] == "submodule"
+    assert ("lib/middle/inner/inner.txt" in found) == submodules
+    if not submodules:
+        return
+    assert found["lib/middle/middle.txt"][2] == "one\r\ntwo\r\n"
+    assert found["lib/middle/inner/inner.txt"][2] == "one\ntwo\n"
+    (nested / "lib/middle/middle.txt").write_text("edited\n")
+    git(nested / "lib/middle", "-c", "core.autocrlf=false", "commit", "-qam", "later")
+    assert of_ref(nested, submodules=True) == wanted
+
+
+def test_a_submodule_that_cannot_be_read_is_named(nested: Path, tmp_path: Path) -> None:
+    """One that is broken, or a symlink, or lacks the commit, is left alone."""
+    place = nested / "lib/middle"
+    git_file = (place / ".git").read_text()
+    for content in ("gitdir: /nowhere\n", f"gitdir: {tmp_path / 'inner/.git'}\n"):
+        (place / ".git").write_text(content)
+        assert of_ref(nested, submodules=True)["lib/middle"][0] == "submodule"
+    (place / ".git").write_text(git_file.replace("../..", str(nested)))
+    place.rename(tmp_path / "away")
+    place.symlink_to(tmp_path / "away")
+    assert of_ref(nested, submodules=True)["lib/middle"][0] == "submodule"

@@ -1,0 +1,71 @@
+"""What names a commit, and the tree that a folder is in it."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+from reposync.errors import ConfigError, ScanError
+from reposync.scan.git_command import NoAnswer, run_git
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+PLAIN = {"GIT_NO_REPLACE_OBJECTS": "1"}
+"""What is read under a commit's id is that commit."""
+
+
+def resolve(root: Path, ref: str) -> str:
+    """Give the id of the commit that `ref` names.
+
+    Raises:
+        ConfigError: there is no such commit, or no repository.
+    """
+    try:
+        run_git(root, "rev-parse", "--git-dir")
+    except NoAnswer as refusal:
+        if "not a git repository" in str(refusal):
+            raise ConfigError(
+                f"ref={ref!r}: {root} is in no git repository. Pass a repository, or no ref."
+            ) from refusal
+        raise ScanError(f"{root}: ref={ref!r} cannot be read from git: {refusal}.") from refusal
+    question = ("rev-parse", "--verify", "--quiet", "--end-of-options", f"{ref}^{{commit}}")
+    try:
+        lines = run_git(root, *question, accept=(0, 1), settings=PLAIN).decode("ascii").split()
+    except NoAnswer:
+        lines = []
+    if not lines:
+        raise ConfigError(wrong_ref(ref, str(root), _ref_names(root)))
+    return lines[-1]
+
+
+def wrong_ref(ref: str, where: str, names: list[str]) -> str:
+    """Say that there is no such ref, and which ones are spelt nearly so."""
+    import difflib
+
+    near = difflib.get_close_matches(ref, names, n=3, cutoff=0.5)
+    hint = f" Did you mean {' or '.join(map(repr, near))}?" if near else ""
+    return f"ref={ref!r} names no commit in {where}.{hint} Pass a branch, a tag or a commit's id."
+
+
+def _ref_names(root: Path) -> list[str]:
+    try:
+        answer = run_git(root, "for-each-ref", "--count=5000", "--format=%(refname:short)")
+    except NoAnswer:
+        return []
+    return answer.decode("utf-8", "replace").split()
+
+
+def find_tree(root: Path, commit: str, ref: str) -> str:
+    """Name the tree that the root is in a commit."""
+    try:
+        prefix = run_git(root, "rev-parse", "--show-prefix").removesuffix(b"\n").removesuffix(b"/")
+        if not prefix:
+            return commit
+        tree = b":".join((commit.encode(), prefix))
+        kind = run_git(root, "cat-file", "-t", tree, settings=PLAIN)
+    except NoAnswer:
+        kind = b""
+    if kind.strip() != b"tree":
+        raise ConfigError(f"ref={ref!r}: {root} is not a folder in that commit.")
+    return os.fsdecode(tree)
