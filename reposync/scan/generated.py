@@ -27,8 +27,8 @@ _MARKS = (
     (
         "generated, do not edit",
         re.compile(
-            r"\b(?:auto-?|machine[- ])?generated\b[^`]{0,160}?\bdo(?:n't| not) (?:edit|modify)\b"
-            r"|\bdo(?:n't| not) (?:edit|modify)\b[^`]{0,160}?\b(?:auto-?|machine[- ])?generated\b",
+            r"\b(?:auto-?|machine[- ])?generated\b.{0,160}?\bdo(?:n't| not) (?:edit|modify)\b"
+            r"|\bdo(?:n't| not) (?:edit|modify)\b.{0,160}?\b(?:auto-?|machine[- ])?generated\b",
             re.IGNORECASE | re.DOTALL,
         ),
     ),

@@ -40,7 +40,8 @@ ZOO = {
         credentials/store.go tests/test_credentials.py secrets.py .gitignore .npmrc Gemfile go.mod
         package.json Pipfile pyproject.toml lock.py vendor.py vendoring/a.py pkg/pods/pod.go
         external/a.c tools/a.py deps/a.c cache/a.py build/a.py dist/README.md setuptools/dist.py
-        types.d.ts my.envoy a.environment.py min.js admin.js a.map pb2.py designer.cs generated.py is_generated.py
+        types.d.ts my.envoy a.environment.py min.js admin.js a.map
+        pb2.py designer.cs generated.py is_generated.py
         docs/_build/a.rst jquery.js distribution/a.js mydist/a.js config.json .docker/Dockerfile
         """,
 }

@@ -18,6 +18,64 @@ def test_utf8_is_taken_exactly(text: str) -> None:
     assert found.text == text or found.skip in ("blank", "binary")
 
 
+@given(
+    st.text(min_size=1),
+    st.sampled_from(["utf-8", "utf-8-sig", "utf-16", "utf-16-be", "utf-32", "utf-32-be", "cp1252"]),
+)
+def test_no_byte_is_lost(text: str, encoding: str) -> None:
+    """Whatever a text is taken for, encoding it so gives the file's bytes, and no surrogate."""
+    marks = {"utf-16-be": codecs.BOM_UTF16_BE, "utf-32-be": codecs.BOM_UTF32_BE}
+    data = marks.get(encoding, b"") + text.encode(encoding, "ignore")
+    found = decode(data)
+    if found.text is not None and found.encoding is not None:
+        assert found.text.encode(found.encoding) == data
+        assert not any("\ud800" <= letter <= "\udfff" for letter in found.text)
+
+
+@given(st.binary().map(lambda data: data.replace(b"\0", b"x")))
+def test_no_byte_of_odd_data_is_lost(data: bytes) -> None:
+    """The same holds for bytes that nobody wrote as text."""
+    found = decode(data)
+    if found.text is not None and found.encoding is not None:
+        assert found.text.encode(found.encoding) == data
+
+
+RUSSIAN = "# Программа для расчёта зарплаты\ndef f(x):\n    return x  # возвращает значение\n" * 3
+JAPANESE = "// これは日本語のコメントです。ファイルを開きます\nint main() { return 0; }\n" * 3
+CHINESE = "// 这是一个中文注释，用于打开文件并读取数据\nint main() { return 0; }\n" * 3
+FRENCH = "/* Déjà vu: l'été à Besançon, où les élèves étudient */\nint x; // numéro d'élève\n" * 3
+
+
+@pytest.mark.parametrize(
+    ("text", "written", "taken"),
+    [
+        *((FRENCH, "cp1252", "cp1252"), (FRENCH, "latin-1", "cp1252")),
+        ("Copyright © José García\n" + "int x;\n" * 50, "latin-1", "cp1252"),
+        ("« Größe » – “Maß” …\n", "cp1252", "cp1252"),
+        *(
+            (RUSSIAN, "cp1251", "cp1251"),
+            (RUSSIAN, "koi8-r", "koi8_r"),
+            (RUSSIAN, "cp866", "cp866"),
+        ),
+        *((JAPANESE, "shift_jis", "cp932"), (JAPANESE, "euc_jp", "euc_jp")),
+        (CHINESE, "gbk", "gb18030"),
+    ],
+)
+def test_older_encodings(text: str, written: str, taken: str) -> None:
+    """What has an accent here and there is Western; what has runs of foreign letters is guessed."""
+    assert decode(text.encode(written)) == (text, taken, None)
+
+
+def test_utf16_without_a_mark_only_if_certain() -> None:
+    """Plain lines are text; numbers of two bytes, or too few of them, are not."""
+    text = "name = value\r\nother = 'more of it'\r\n"
+    for encoding in ("utf-16-le", "utf-16-be"):
+        assert decode(text.encode(encoding)) == (text, encoding, None)
+        assert decode(text.encode(encoding) + b"\0").skip == "binary"
+    for numbers in (range(1, 200), [7] * 100, [65] * 100, [300, 10, 40] * 30):
+        assert decode(b"".join(n.to_bytes(2, "little") for n in numbers)).skip == "binary"
+
+
 @given(st.binary())
 def test_any_bytes_have_an_answer(data: bytes) -> None:
     """There is text or a reason, never both, and the text can be stored."""
