@@ -15,11 +15,20 @@ from reposync.scan import Entry, Source
 from reposync.scan.paths import escape_path
 
 _DETAILS = {
+    "credentials": "it holds credentials by nature; a pattern of include= with its very name asks"
+    " for it",
     "empty": "it holds nothing",
+    "generated": "a program wrote it; see SyncConfig.index_generated",
+    "lfs_pointer": "the file that it stands for is in git LFS",
+    "lock_file": "it is a lock file; see SyncConfig.index_lock_files",
+    "long_lines": "people write no such lines; see SyncConfig.max_line_chars",
+    "minified": "it is made small; see SyncConfig.index_minified",
     "not_checked_out": "the sparse checkout leaves it out",
+    "secrets": "it holds a secret; see SyncConfig.secrets",
     "special": "it is a pipe, a socket or a device",
     "submodule": "it is a repository of its own; see SyncConfig.submodules",
     "symlink": "it is a symlink; see SyncConfig.follow_symlinks",
+    "vendored": "it is of another project; see SyncConfig.index_vendored",
 }
 
 
@@ -90,13 +99,15 @@ def _of_entry(source: Source, entry: Entry, config: SyncConfig) -> Explanation:
         if seen.redactions:
             detail += f"; secrets in it are masked: {len(seen.redactions)}"
         return Explanation(path=entry.path, included=True, rule="indexed", detail=detail)
-    detail = seen.rule or _DETAILS.get(seen.skip, seen.skip)
+    detail = _DETAILS.get(seen.skip, "")
     if seen.skip == "too_large":
         size = f"{seen.stat.size} bytes" if seen.stat else "it"
         detail = f"{size} are more than max_file_bytes={config.max_file_bytes}"
     elif seen.skip == "over_limit":
         limits = (config.max_files, config.max_total_bytes)
         detail = "files before it reach max_files={} or max_total_bytes={}".format(*limits)
+    elif seen.rule:
+        detail = f"{detail} ({seen.rule})" if detail else seen.rule
     return _out(entry.path, seen.skip, detail)
 
 

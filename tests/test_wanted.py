@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from support import SMALL, Desk, HashEmbedding, counts
 
-from reposync import SyncConfig, SyncResult, plan_repository
+from reposync import SyncConfig, SyncResult, explain, plan_repository
 from reposync.chunk import Chunker
 from reposync.scan import content
 
@@ -233,6 +233,20 @@ def test_attributes_decide_and_can_change(desk: Desk, judged: list[str]) -> None
     (desk.root / ".gitattributes").unlink()
     assert reasons(desk.sync()) == SKIPPED
     assert indexed(desk).keys() == INDEXED
+
+
+def test_explain_names_the_rule(desk: Desk) -> None:
+    """Each reason can be asked for, and says what was seen and what to do about it."""
+    for path, reason in SKIPPED.items():
+        said = explain(desk.root, path)
+        assert (said.included, said.rule) == (False, reason)
+        assert said.detail
+    assert "named *_pb2.py" in str(explain(desk.root, "proto_pb2.py"))
+    assert "@generated" in str(explain(desk.root, "made.py"))
+    for path in INDEXED:
+        assert explain(desk.root, path).included
+    assert "secrets" in str(explain(desk.root, "client.py"))
+    assert explain(desk.root, "key.py", config=with_settings(secrets="skip")).rule == "secrets"
 
 
 def test_credentials_are_indexed_if_asked_for_by_name(desk: Desk) -> None:

@@ -2,10 +2,22 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import get_args
+
 import pytest
 
+from reposync.records import SkipReason
 from reposync.scan.attributes import Attributes, Marks
-from reposync.scan.names import judge_name
+from reposync.scan.names import (
+    CREDENTIALS,
+    GENERATED,
+    LOCK_FILES,
+    MINIFIED,
+    VENDORED,
+    judge_name,
+)
+from reposync.scan.redact import _GATES
 from reposync.scan.rules import Rules
 
 EVERYTHING = Rules(generated=True, minified=True, vendored=True, lock_files=True)
@@ -103,6 +115,16 @@ def test_each_kind_has_a_switch(setting: str, reason: str) -> None:
 def test_what_counts_as_asking_by_name(include: tuple[str, ...], path: str, asked: bool) -> None:
     """A pattern that ends with the very name asks for a file; a wildcard asks for none."""
     assert (judge_name(path, Rules(include=include)).skip is None) is asked
+
+
+def test_the_lists_are_documented() -> None:
+    """Every pattern, every reason and every kind of secret stands in the reference."""
+    page = Path(__file__).parents[2] / "docs" / "reference" / "skipped-files.md"
+    text = page.read_text("utf-8")
+    lists = (CREDENTIALS, LOCK_FILES, VENDORED, GENERATED, MINIFIED)
+    kinds = {form.kind for gate in _GATES for form in gate.forms}
+    wanted = {*(pattern for one in lists for pattern in one), *kinds, *get_args(SkipReason)}
+    assert [one for one in sorted(wanted) if f"`{one}`" not in text] == []
 
 
 def marks(files: dict[str, str], path: str) -> Marks:
