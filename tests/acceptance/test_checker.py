@@ -229,6 +229,23 @@ def test_knows_the_files_of_a_git_repository(tmp_path: Path) -> None:
     assert sorted(texts) == [".gitignore", "b.md", "noise.log"]
 
 
+def test_knows_what_is_not_wanted(tmp_path: Path) -> None:
+    """What a program wrote, others' code, lock files and credentials do not belong; secrets may."""
+    made = {"a_pb2.py": "x = 1\n", "b.py": "# @generated\n", "c.js": "var a=1;" * 100}
+    others = {
+        "vendor/d.py": "x = 1\n",
+        "yarn.lock": "x\n",
+        ".env": "A=b\n",
+        "wide.txt": "x" * 20_001,
+    }
+    ours = {"e.py": "# generated? do edit!\n", ".env.example": "A=\n", "vendor.py": "x = 1\n"}
+    secret = {"f.py": "t = 'ghp_" + "aB3d" * 9 + "'\n"}
+    for path, text in {**made, **others, **ours, **secret}.items():
+        (tmp_path / path).parent.mkdir(exist_ok=True)
+        (tmp_path / path).write_text(text)
+    assert expected_files(tmp_path) == (ours, set(secret))
+
+
 def make_odd_files(tree: Path) -> None:
     """A file of each kind that matters to the question which files belong."""
     (tree / "sub").mkdir(parents=True)
