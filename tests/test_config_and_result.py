@@ -181,7 +181,6 @@ def make_result(**other: Any) -> SyncResult:
         ),
         "model": ModelInfo(name="m", dimension=384, fingerprint="f"),
         "source": SourceInfo(commit="c0ffee", branch="main", dirty=False, ref="v1"),
-        "warnings": ("the remote's clock is odd.",),
         **other,
     }
     return SyncResult(**fields)
