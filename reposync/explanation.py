@@ -107,7 +107,7 @@ def _of_entry(source: Source, entry: Entry, config: SyncConfig) -> Explanation:
         limits = (config.max_files, config.max_total_bytes)
         detail = "files before it reach max_files={} or max_total_bytes={}".format(*limits)
     elif seen.rule:
-        detail = f"{detail} ({seen.rule})" if detail else seen.rule
+        detail = "; ".join(filter(None, (seen.rule, detail)))
     return _out(entry.path, seen.skip, detail)
 
 
