@@ -10,8 +10,10 @@ from typing import TYPE_CHECKING
 from reposync.errors import ConfigError, ScanError
 from reposync.lock.file import make_folder, try_lock
 from reposync.lock.queue import poll, wait
+from reposync.retry import Cancelled, Deadline
 from reposync.scan import CommitSource, FolderSource, Source
 from reposync.scan.clone import (
+    Patience,
     check_url,
     clone_folder,
     fetch,
@@ -90,7 +92,7 @@ def open_source(
     config: SyncConfig,
     *,
     store_path: Path | None = None,
-    patience: float | None = None,
+    deadline: Deadline | None = None,
 ) -> Source:
     """Open a repository to be listed and read; to be closed at the end.
 
@@ -98,16 +100,15 @@ def open_source(
         origin: what to open; a URL is fetched now.
         config: what belongs.
         store_path: nothing in this folder belongs.
-        patience: seconds for a fetch, if they are fewer than those of `config`.
+        deadline: a reason to give up a fetch earlier than `config` says.
 
     Raises:
         ConfigError: there is no such commit.
-        ScanError: the URL cannot be read.
+        ScanError: the URL cannot be read, or the caller cancelled that.
     """
     root, ref = origin.root, origin.ref
     if origin.url is not None:
-        seconds = config.fetch_timeout if patience is None else min(patience, config.fetch_timeout)
-        ref = _fetch(origin.url, ref, root, seconds)
+        ref = _fetch(origin.url, ref, root, config.fetch_timeout, deadline or Deadline(None))
     elif ref is None and is_bare(root):
         ref = "HEAD"
     if ref is None:
@@ -115,17 +116,21 @@ def open_source(
     return CommitSource(root, ref, config, store_path=store_path)
 
 
-def _fetch(url: str, ref: str | None, folder: Path, seconds: float) -> str:
+def _fetch(url: str, ref: str | None, folder: Path, seconds: float, deadline: Deadline) -> str:
     """Bring the clone up to date, one process at a time; reading it needs no lock."""
     make_folder(folder.parent)
     lock = folder.with_name(f"{folder.name}.lock")
-    taken, _ = wait(poll(lambda: try_lock(lock), seconds))
-    if taken is None:
-        raise ScanError(
-            f"{check_url(url)} is being fetched by another process for more than {seconds:.0f} s."
-            " Wait for it to end, or allow more by SyncConfig(fetch_timeout=...)."
-        )
     try:
-        return fetch(url, ref, folder, seconds)
-    finally:
-        taken.release()
+        taken, _ = wait(poll(lambda: try_lock(lock), seconds, check=deadline.check))
+        if taken is None:
+            raise ScanError(
+                f"{check_url(url)} is being fetched by another process for more than"
+                f" {seconds:.0f} s. Wait for it to end, or allow more by"
+                " SyncConfig(fetch_timeout=...)."
+            )
+        try:
+            return fetch(url, ref, folder, Patience(seconds, deadline.check))
+        finally:
+            taken.release()
+    except Cancelled:
+        raise ScanError(f"{check_url(url)} was not fetched: the sync was cancelled.") from None

@@ -66,7 +66,7 @@ class Request:
     def open_source(self) -> Source:
         """Open what the files come from; to be closed at the end."""
         return open_source(
-            self.origin, self.config, store_path=self.store.folder, patience=self.deadline.left
+            self.origin, self.config, store_path=self.store.folder, deadline=self.deadline
         )
 
     @property

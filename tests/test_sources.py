@@ -8,6 +8,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,6 +19,7 @@ from support import Desk, StoredRow, counts, make_folder, python
 
 from reposync import (
     ConfigError,
+    DeadlineExceeded,
     NameTaken,
     ScanError,
     SyncConfig,
@@ -347,8 +349,8 @@ def test_a_clone_that_is_killed_is_taken_up(desk: Desk, daemon: str) -> None:
     git(desk.root, "add", "-A")
     git(desk.root, "commit", "-qm", "big")
     code = (
-        "import sys; from pathlib import Path; from reposync.scan.clone import fetch\n"
-        "print('ready', flush=True); fetch(sys.argv[1], None, Path(sys.argv[2]), 60)\n"
+        "import sys; from pathlib import Path; from reposync.scan.clone import Patience, fetch\n"
+        "print('ready', flush=True); fetch(sys.argv[1], None, Path(sys.argv[2]), Patience(60))\n"
     )
     folder = find_origin(daemon).root
     killed = 0
@@ -372,13 +374,19 @@ def test_a_clone_that_is_killed_is_taken_up(desk: Desk, daemon: str) -> None:
 
 
 def test_a_remote_that_says_nothing(desk: Desk) -> None:
-    """The call ends with an error in time, and leaves no process."""
+    """The call ends with an error in time, or when it is cancelled, and leaves no process."""
     with socket.socket() as silent:
         silent.bind(("127.0.0.1", 0))
         silent.listen()
         url = f"git://127.0.0.1:{silent.getsockname()[1]}/x"
         with pytest.raises(ScanError, match=r"no answer in 1 s.*fetch_timeout"):
             desk.sync(path=url, config=SyncConfig(fetch_timeout=1))
+        with pytest.raises(DeadlineExceeded):
+            desk.sync(path=url, config=SyncConfig(deadline=0.5))
+        cancel = threading.Event()
+        threading.Timer(0.3, cancel.set).start()
+        with pytest.raises(ScanError, match="cancelled"):
+            desk.sync(path=url, cancel=cancel)
     children = subprocess.run(
         ["ps", "-o", "args=", "--ppid", str(os.getpid())], capture_output=True, text=True
     ).stdout

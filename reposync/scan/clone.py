@@ -12,7 +12,9 @@ import os
 import re
 import shutil
 import signal
-from typing import TYPE_CHECKING
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING, NamedTuple
 
 from reposync.errors import ConfigError, ScanError
 from reposync.scan.git_command import (
@@ -39,8 +41,20 @@ _FETCH = (
     *("-c", "http.lowSpeedLimit=1"),
     *("-c", "http.lowSpeedTime=60"),
 )
+_LOOK_SECONDS = 0.2  # how soon a caller who wants no more is heard
 # A user's own ``url.<base>.insteadOf`` may lead from one of these to another.
 _ALLOWED = {"http": "http:https:ssh", "https": "https:ssh", "ssh": "ssh:https"}
+
+
+class Patience(NamedTuple):
+    """How long to wait for one answer of the remote.
+
+    Attributes:
+        check: is called now and then, and raises something if the caller wants no more.
+    """
+
+    seconds: float
+    check: Callable[[], None] = lambda: None
 
 
 def is_url(path: object) -> bool:
@@ -86,7 +100,7 @@ def clone_folder(url: str, cache: Path) -> Path:
     return cache / f"{slug}-{hashlib.sha256(shown.encode()).hexdigest()[:12]}"
 
 
-def fetch(url: str, ref: str | None, folder: Path, timeout: float) -> str:
+def fetch(url: str, ref: str | None, folder: Path, patience: Patience) -> str:
     """Bring the clone in `folder` up to date; give the id of the commit that `ref` names.
 
     The caller sees to it that nobody else does so at the same time.
@@ -95,7 +109,7 @@ def fetch(url: str, ref: str | None, folder: Path, timeout: float) -> str:
         url: where from.
         ref: a branch, a tag or a commit's full id; None: what the remote calls its HEAD.
         folder: where to; made if it is not there.
-        timeout: seconds for all of it.
+        patience: how long to wait for the remote.
 
     Raises:
         ConfigError: the remote has no such ref.
@@ -103,9 +117,9 @@ def fetch(url: str, ref: str | None, folder: Path, timeout: float) -> str:
     """
     fresh = not folder.exists()
     try:
-        return _fetch(url, ref, folder, timeout)
+        return _fetch(url, ref, folder, patience)
     except NoAnswer as refusal:
-        names = _remote_refs(url, folder.parent, timeout)
+        names = _remote_refs(url, folder.parent, patience)
         if isinstance(names, NoAnswer):
             raise ScanError(
                 f"{check_url(url)} cannot be read: {names}. Try 'git ls-remote' with that URL;"
@@ -120,7 +134,7 @@ def fetch(url: str, ref: str | None, folder: Path, timeout: float) -> str:
     # The remote answers, so what is here must be at fault: an earlier call was killed, say.
     shutil.rmtree(folder, ignore_errors=True)
     try:
-        return _fetch(url, ref, folder, timeout)
+        return _fetch(url, ref, folder, patience)
     except NoAnswer as refusal:
         raise _failed(url, ref, refusal) from refusal
 
@@ -129,7 +143,7 @@ def _failed(url: str, ref: str | None, refusal: NoAnswer) -> ScanError:
     return ScanError(f"{ref or 'HEAD'} of {check_url(url)} cannot be fetched: {refusal}")
 
 
-def _fetch(url: str, ref: str | None, folder: Path, timeout: float) -> str:
+def _fetch(url: str, ref: str | None, folder: Path, patience: Patience) -> str:
     if not (folder / "HEAD").is_file():
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(mode=0o700, parents=True)  # what it holds may be for this user only
@@ -139,15 +153,15 @@ def _fetch(url: str, ref: str | None, folder: Path, timeout: float) -> str:
     refspec = f"+{ref or 'HEAD'}:{CURRENT}"
     question = ("fetch", "--quiet", "--depth=1", "--no-tags", "--no-recurse-submodules")
     keep = ("--no-write-fetch-head", "--no-auto-gc", "--end-of-options")
-    _remote(folder, url, timeout, *question, *keep, url, refspec)
+    _remote(folder, url, patience, *question, *keep, url, refspec)
     commit = run_git(folder, "rev-parse", "--verify", f"{CURRENT}^{{commit}}")
     return commit.decode("ascii").strip()
 
 
-def _remote_refs(url: str, folder: Path, timeout: float) -> set[str] | NoAnswer:
+def _remote_refs(url: str, folder: Path, patience: Patience) -> set[str] | NoAnswer:
     """The remote's branches and tags by their short names, or why it does not tell."""
     try:
-        answer = _remote(folder, url, timeout, "ls-remote", "--quiet", "--end-of-options", url)
+        answer = _remote(folder, url, patience, "ls-remote", "--quiet", "--end-of-options", url)
     except NoAnswer as refusal:
         return refusal
     names: set[str] = set()
@@ -157,7 +171,7 @@ def _remote_refs(url: str, folder: Path, timeout: float) -> set[str] | NoAnswer:
     return names
 
 
-def _remote(folder: Path, url: str, timeout: float, *arguments: str) -> bytes:
+def _remote(folder: Path, url: str, patience: Patience, *arguments: str) -> bytes:
     """Run a git that speaks to the remote, by no protocol that runs a program.
 
     In a session of its own it has no terminal to ask at, nor do the programs that it starts; and
@@ -181,13 +195,19 @@ def _remote(folder: Path, url: str, timeout: float, *arguments: str) -> bytes:
         stderr=subprocess.PIPE,
         start_new_session=True,
     )
+    ends = time.monotonic() + patience.seconds
     try:
-        out, err = process.communicate(timeout=timeout)
-    except subprocess.TimeoutExpired as error:
-        raise ScanError(
-            f"{check_url(url)} gave no answer in {timeout:.0f} s. Allow it more by"
-            " SyncConfig(fetch_timeout=...), or look whether it can be reached."
-        ) from error
+        while True:
+            try:
+                out, err = process.communicate(timeout=_LOOK_SECONDS)
+                break
+            except subprocess.TimeoutExpired:
+                patience.check()
+                if time.monotonic() > ends:
+                    raise ScanError(
+                        f"{check_url(url)} gave no answer in {patience.seconds:.0f} s. Allow it"
+                        " more by SyncConfig(fetch_timeout=...), or look whether it can be reached."
+                    ) from None
     finally:
         if process.poll() is None:
             _end(process)
