@@ -11,22 +11,17 @@ the parser lost are found by their keyword.
 from __future__ import annotations
 
 import re
-from functools import cache
-from importlib import import_module
 from itertools import accumulate
 from typing import TYPE_CHECKING, NamedTuple
 
-from reposync.chunk.languages import LEADING, WRAPPERS, Def, Language
+from reposync.chunk.grammar import Def, Language, load_grammar
+from reposync.chunk.languages import LEADING, WRAPPERS
 from reposync.chunk.layout import ends_by_layout, ranks_by_layout
 from reposync.chunk.outline import Outline, Span
+from reposync.chunk.parse import parse
 
 if TYPE_CHECKING:
-    from tree_sitter import Language as Grammar
     from tree_sitter import Node
-
-MAX_PARSED_CHARS = 2 << 20
-MAX_PARSED_LINE = 20_000
-"""Longer texts and lines are data or minified; parsing them is slow and tells little."""
 
 _GENERICS = re.compile(r"<[^<>]*>")
 _RECEIVER = re.compile(r"(\w+)\s*(?:\[.*\])?\s*\)$", re.DOTALL)
@@ -40,14 +35,10 @@ _KIND = {"def": "function", "fn": "function", "func": "function"}
 
 def code_outline(language: Language, text: str, lines: list[str]) -> Outline | None:
     """The outline of a program, whole or broken; None if it cannot or should not be parsed."""
-    if len(text) > MAX_PARSED_CHARS or "\0" in text or max(map(len, lines)) > MAX_PARSED_LINE:
+    grammar = load_grammar(language.module, language.function)
+    root = parse(grammar, text, lines) if grammar else None
+    if root is None:
         return None
-    grammar = _grammar(language.module, language.function)
-    if grammar is None:
-        return None
-    from tree_sitter import Parser
-
-    root = Parser(grammar).parse(text.encode("utf-8", "replace")).root_node
     walk = _Walk(language.definitions, len(lines))
     walk.run(root)
     depths = list(accumulate(walk.steps))[: len(lines)]
@@ -55,19 +46,8 @@ def code_outline(language: Language, text: str, lines: list[str]) -> Outline | N
     if root.has_error:
         spans = _repaired(walk, lines)
     return Outline(
-        ranks_by_layout(lines, depths, walk.torn, walk.anchors), spans=spans, kind="module"
+        ranks_by_layout(lines, depths, walk.torn, walk.anchors), spans=spans, kind=language.kind
     )
-
-
-@cache
-def _grammar(module: str, function: str) -> Grammar | None:
-    """None if the grammar's wheel is not installed, or is made for another tree-sitter."""
-    try:
-        from tree_sitter import Language as Grammar
-
-        return Grammar(getattr(import_module(module), function)())
-    except (ImportError, AttributeError, ValueError):
-        return None
 
 
 class _Task(NamedTuple):
@@ -163,37 +143,54 @@ def _rows(node: Node) -> tuple[int, int]:
     return first, last - 1 if column == 0 and last > first else last
 
 
+def _part(node: Node, names: str) -> Node | None:
+    """The first part of `node` that is there: a field of such a name, or a child of such a type."""
+    for name in names.split():
+        if found := node.child_by_field_name(name):
+            return found
+        # A definition has few parts before its body; a literal may have 100 000.
+        for child in node.children[:16]:
+            if child.type == name:
+                return child
+    return None
+
+
 def _kind(rule: Def, node: Node) -> str:
     """What the node defines; "" if it defines nothing after all."""
     if not rule.needs:
         return rule.kind
-    value = node.child_by_field_name(rule.needs)
+    value = _part(node, rule.needs)
     if value is None:
         return ""
     if not rule.types or rule.kind == "type":
         return rule.types.get(value.type, rule.kind)
+    if value.type not in rule.types and value.type == "expression_list":
+        value = value.named_children[0] if value.named_child_count else value
     return rule.types.get(value.type, "")
 
 
 def _name(rule: Def, node: Node) -> tuple[str, int]:
     """The name, qualified by its owner if it stands outside of it, and the row it stands on."""
-    name = node.child_by_field_name(rule.name)
+    name = _part(node, rule.name)
     while name is not None and (inner := name.child_by_field_name("declarator")):
         name = inner  # C wraps a name in what is done with it: *f(x)
     if name is None or not name.text:
         return "", 0
-    text, row = _clean(name), name.start_point[0]
+    text, row = _clean(name, whole=rule.whole), name.start_point[0]
     owner = node.child_by_field_name(rule.owner) if rule.owner else None
     receiver = _RECEIVER.search((owner.text or b"").decode("utf-8", "replace")) if owner else None
     return (f"{receiver[1]}.{text}" if receiver else text), row
 
 
-def _clean(node: Node) -> str:
-    """The node's text on one line, without type parameters, names joined by dots."""
+def _clean(node: Node, *, whole: bool) -> str:
+    """The node's text on one line; if not `whole`, without type parameters, and joined by dots."""
     text = (node.text or b"")[: 4 * _NAME_CHARS].decode("utf-8", "replace")
+    if whole:
+        return " ".join(text.split()).strip("\"'")[:_NAME_CHARS]
     for _ in range(3):
         text = _GENERICS.sub("", text)
-    words = text.replace("::", ".").split()
+    words = text.replace("::", ".").replace(":", ".").split()
     if not words:
         return ""
-    return ("".join(words) if "operator" in text else words[-1])[:_NAME_CHARS]
+    name = "".join(words) if "operator" in text else words[-1]
+    return name.lstrip("$")[:_NAME_CHARS]

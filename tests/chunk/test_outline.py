@@ -153,7 +153,7 @@ def test_an_edited_paragraph_leaves_the_rest_alone() -> None:
 @pytest.mark.parametrize("path", CODE)
 def test_a_missing_grammar_means_lines(path: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Without the grammar's wheel a file is still chunked, without symbols."""
-    monkeypatch.setattr(code, "_grammar", lambda *_: None)
+    monkeypatch.setattr(code, "load_grammar", lambda *_: None)
     chunks = SMALL.chunk(path, ALL[path])
     assert "".join(chunk.document for chunk in chunks) == ALL[path]
     assert {(chunk.symbol, chunk.kind) for chunk in chunks} == {("", "text")}
