@@ -20,6 +20,10 @@ MAX_LINE = 5_000
 MAX_STEPS = 10_000
 """In hundreds of the parser's own steps. A megabyte of code takes 6 000 of them, at most 15 000."""
 
+MAX_READS = 100
+"""How often the text may be read, in all. Some scanners look to the end of the text for what closes
+a literal, again and again. Real files are read 1 to 3 times."""
+
 MAX_OPEN = 200
 """Angle brackets that are open at once: each may be an operator or begin a list of types, and what
 parsers do to find out grows with the square of their number (Java: 79 s for 40 000 of them)."""
@@ -33,7 +37,7 @@ _MIN_WORDS = 0.5
 """Shares of the characters at the beginning of a long text. Recovering from an error takes a parser
 up to 50 times as long as parsing, and random text is nothing but errors."""
 
-_BLOCK = 1 << 16
+_BLOCK = 1 << 10
 _BRACKETS = re.compile(r"[<>;{}()\[\]]")
 _CONTROLS = re.compile("[\0-\x08\x0e-\x1a\x1c-\x1f\x7f-\x9f\ufffd]")
 _WORDS = re.compile(r"[\w\s]+")
@@ -51,20 +55,25 @@ def parse(grammar: Language, text: str, lines: Sequence[str]) -> Node | None:
 def _parse(grammar: Language, data: bytes) -> Node | None:
     from tree_sitter import Parser
 
-    steps = 0
+    steps = reads = 0
+    most_reads = MAX_READS * (len(data) // _BLOCK + 1)
 
     def is_too_much(_offset: int, _has_error: bool) -> bool:
         nonlocal steps
         steps += 1
-        return steps > MAX_STEPS
+        return steps > MAX_STEPS or reads > most_reads
 
     def read(offset: int, _point: object) -> bytes:
-        return data[offset : offset + _BLOCK]
+        nonlocal reads
+        reads += 1
+        # Nothing more to read ends a parser's search at once; it may not ask whether to go on.
+        return data[offset : offset + _BLOCK] if reads <= most_reads else b""
 
     try:
-        return Parser(grammar).parse(read, progress_callback=is_too_much).root_node
+        root = Parser(grammar).parse(read, progress_callback=is_too_much).root_node
     except ValueError:  # it was told to stop
         return None
+    return root if reads <= most_reads else None
 
 
 def _is_nested_deeply(text: str) -> bool:
