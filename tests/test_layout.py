@@ -132,6 +132,10 @@ PURE_CALLS = {
     "set",
     "'|'.join",
     "LANGUAGES.items",
+    "_SQL.items",
+    "Def",
+    "Language",
+    "MappingProxyType",
 }
 """What may be called while a module is imported: it makes a value and touches nothing."""
 

@@ -9,6 +9,7 @@ from collections import Counter
 from pathlib import Path
 from random import Random
 from statistics import median
+from string import printable
 
 import pytest
 from hypothesis import given, settings
@@ -40,6 +41,7 @@ def check(path: str, text: str, chunker: Chunker = CHUNKER) -> None:
         assert chunk.start_line == text.count("\n", 0, position) + 1
         assert chunk.end_line == text.count("\n", 0, end - 1) + 1
         assert sum(map(len, chunk.document.split())) <= chunker.max_tokens * 20
+        assert chunk.cell is None
         assert text[end - 1 : end + 1] != "\r\n"
         position = end
     counts = TOKENS.count([chunk.embedded_text for chunk in chunks])
@@ -139,6 +141,17 @@ def embedded(path: str, text: str) -> Counter[str]:
         "deep classes": ("a.java", "class A {\n" * 10_000),
         "deep headings": ("a.md", "".join(f"{'#' * (i % 6 + 1)} a\n" for i in range(20_000))),
         "NULs": ("a.py", "def f():\n    return '\0'\n" * 100),
+        "5 MB on a line": ("a.js", "var a=1;" * 650_000),
+        "only comments": ("a.py", "# Nothing but words about nothing.\n" * 20_000),
+        "deep JSON": ("a.json", "[" * 10_000 + "]" * 10_000),
+        "deep mappings": ("a.yaml", "".join(f"{' ' * (i % 300)}a:\n" for i in range(10_000))),
+        "random bytes": ("a.js", Random(1).randbytes(500_000).decode("latin-1").replace("\0", "")),
+        "random signs": ("a.js", "".join(Random(1).choices(printable, k=500_000))),
+        "open generics": ("a.java", ("a<" * 30 + "\n") * 5_000),
+        "open tags": ("a.cs", ("<a " * 30 + "\n") * 5_000),
+        "endless literals": ("a.lua", ("\\ " * 40 + "\n") * 2_000),
+        "endless strings": ("a.rb", ("\\ " * 40 + "\n") * 2_000),
+        "mixed brackets": ("a.kt", ("([{<" * 20 + "\n") * 2_000),
     }.values(),
 )
 @pytest.mark.timeout(30)
