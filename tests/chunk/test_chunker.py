@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import sysconfig
@@ -15,7 +16,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from reposync.chunk import Chunker
+from reposync.chunk import Chunker, language_of
 from reposync.chunk.chunker import MAX_SYMBOL_CHARS
 from reposync.tokens import TokenCounter
 
@@ -73,6 +74,15 @@ def test_any_text_keeps_the_promises(path: str, text: str) -> None:
     check(path, text)
 
 
+@settings(max_examples=60, deadline=None)
+@given(path=st.sampled_from(PATHS), data=st.binary(max_size=2_000))
+def test_any_bytes_keep_the_promises(path: str, data: bytes) -> None:
+    """Bytes that are no text, read as they might be, and cut twice alike."""
+    text = data.decode("latin-1")
+    check(path, text)
+    assert Chunker().chunk(path, text) == CHUNKER.chunk(path, text)
+
+
 @settings(max_examples=100, deadline=None)
 @given(path=st.sampled_from(PATHS), text=TEXT)
 def test_any_text_keeps_the_promises_in_small_chunks(path: str, text: str) -> None:
@@ -98,6 +108,41 @@ def test_real_files_keep_the_promises(root: Path, pattern: str) -> None:
         pytest.skip("no such files on this machine")
     assert max(counts) <= 200
     assert median(counts) >= 100
+
+
+def installed_sources(most: int) -> dict[str, list[Path]]:
+    """Up to `most` files of each language from what is installed beside the tests."""
+    found: dict[str, list[Path]] = {}
+    for root in (STDLIB, INCLUDE, SITE):
+        for folder, folders, names in os.walk(root):
+            if Path(folder) == STDLIB and "site-packages" in folders:
+                folders.remove("site-packages")
+            for path in (Path(folder, name) for name in sorted(names)):
+                language = language_of(path.name)
+                if language and language != "notebook" and 1_000 < path.stat().st_size < 120_000:
+                    found.setdefault(language, []).append(path)
+    pick = Random(2)
+    return {name: pick.sample(paths, min(most, len(paths))) for name, paths in found.items()}
+
+
+def check_installed(most: int) -> None:
+    found = installed_sources(most)
+    assert found.keys() >= {"python", "c", "cpp", "json", "text"}
+    for paths in found.values():
+        for path in paths:
+            check(path.name, read(path))
+
+
+def test_installed_sources_keep_the_promises() -> None:
+    """In every language that is at hand: lossless, right lines, within the window."""
+    check_installed(3)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1_800)
+def test_many_installed_sources_keep_the_promises() -> None:
+    """The same for hundreds of files of each language."""
+    check_installed(300)
 
 
 @pytest.mark.parametrize(
