@@ -99,6 +99,7 @@ def test_the_defaults() -> None:
         "exclude": (),
         "max_file_bytes": 1024**2,
         "chunk_tokens": 200,
+        "chunker_version": "",
         "batch_rows": 128,
         "max_lock_hold": 0.25,
         "lock_timeout": 30.0,

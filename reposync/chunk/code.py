@@ -1,6 +1,6 @@
 """Source code: a syntax tree tells what is defined where, and refines what the layout tells.
 
-Only rows of the tree are used, never its byte offsets, so any text will do. Nothing is recursive,
+Where to cut depends on rows of the tree, never on its byte offsets. Nothing is recursive,
 and a node that begins and ends on one row is not entered: it cannot be cut.
 
 A file that is being edited is often broken, and a parser may then lose the class around a hundred
@@ -36,10 +36,11 @@ _KIND = {"def": "function", "fn": "function", "func": "function"}
 def code_outline(language: Language, text: str, lines: list[str]) -> Outline | None:
     """The outline of a program, whole or broken; None if it cannot or should not be parsed."""
     grammar = load_grammar(language.module, language.function)
-    root = parse(grammar, text, lines) if grammar else None
-    if root is None:
+    parsed = parse(grammar, text, lines) if grammar else None
+    if parsed is None:
         return None
-    walk = _Walk(language.definitions, len(lines))
+    root, data = parsed
+    walk = _Walk(language.definitions, data, len(lines))
     walk.run(root)
     depths = list(accumulate(walk.steps))[: len(lines)]
     spans = walk.spans
@@ -60,7 +61,7 @@ class _Task(NamedTuple):
 class _Walk:
     """One pass over a tree, in the order of the text."""
 
-    def __init__(self, rules: dict[str, Def], rows: int) -> None:
+    def __init__(self, rules: dict[str, Def], data: bytes, rows: int) -> None:
         self.spans: list[Span] = []
         self.heads: dict[int, int] = {}
         """Where definitions of several rows begin, with the rows of their names."""
@@ -69,6 +70,7 @@ class _Walk:
         self.torn: set[int] = set()
         self.anchors: dict[int, int] = {}
         self._rules = rules
+        self._data = data
 
     def run(self, root: Node) -> None:
         tasks = self._children(root)
@@ -111,7 +113,7 @@ class _Walk:
 
     def _define(self, rule: Def, node: Node, start: int, first: int, last: int) -> None:
         kind = _kind(rule, node)
-        name, row = _name(rule, node) if kind else ("", 0)
+        name, row = _name(rule, node, self._data) if kind else ("", 0)
         if not name:
             return
         before = self.spans[-1] if self.spans else None
@@ -169,22 +171,27 @@ def _kind(rule: Def, node: Node) -> str:
     return rule.types.get(value.type, "")
 
 
-def _name(rule: Def, node: Node) -> tuple[str, int]:
+def _name(rule: Def, node: Node, data: bytes) -> tuple[str, int]:
     """The name, qualified by its owner if it stands outside of it, and the row it stands on."""
     name = _part(node, rule.name)
     while name is not None and (inner := name.child_by_field_name("declarator")):
         name = inner  # C wraps a name in what is done with it: *f(x)
-    if name is None or not name.text:
+    if name is None:
         return "", 0
-    text, row = _clean(name, whole=rule.whole), name.start_point[0]
+    text, row = _clean(_text(name, data), whole=rule.whole), name.start_point[0]
     owner = node.child_by_field_name(rule.owner) if rule.owner else None
-    receiver = _RECEIVER.search((owner.text or b"").decode("utf-8", "replace")) if owner else None
+    receiver = _RECEIVER.search(_text(owner, data)) if owner else None
     return (f"{receiver[1]}.{text}" if receiver else text), row
 
 
-def _clean(node: Node, *, whole: bool) -> str:
-    """The node's text on one line; if not `whole`, without type parameters, and joined by dots."""
-    text = (node.text or b"")[: 4 * _NAME_CHARS].decode("utf-8", "replace")
+def _text(node: Node, data: bytes) -> str:
+    """The beginning of the node's text."""
+    end = min(node.end_byte, node.start_byte + 4 * _NAME_CHARS)
+    return data[node.start_byte : end].decode("utf-8", "replace")
+
+
+def _clean(text: str, *, whole: bool) -> str:
+    """`text` on one line; if not `whole`, without type parameters, and joined by dots."""
     if whole:
         return " ".join(text.split()).strip("\"'")[:_NAME_CHARS]
     for _ in range(3):

@@ -43,13 +43,19 @@ _CONTROLS = re.compile("[\0-\x08\x0e-\x1a\x1c-\x1f\x7f-\x9f\ufffd]")
 _WORDS = re.compile(r"[\w\s]+")
 
 
-def parse(grammar: Language, text: str, lines: Sequence[str]) -> Node | None:
-    """The root of the text's syntax tree; None if it cannot or should not be parsed."""
+def parse(grammar: Language, text: str, lines: Sequence[str]) -> tuple[Node, bytes] | None:
+    """The root of the text's syntax tree, and its bytes; None if parsing would take too long.
+
+    Never ask one of its nodes for its ``text``: that reads byte by byte, and without end where
+    nothing is left to read. Take it from the bytes.
+    """
     if len(text) > MAX_CHARS or "\0" in text or max(map(len, lines)) > MAX_LINE:
         return None
     if _is_nested_deeply(text) or (len(text) > _PROBE and _is_random(text[:_PROBE])):
         return None
-    return _parse(grammar, text.encode("utf-8", "replace"))
+    data = text.encode("utf-8", "replace")
+    root = _parse(grammar, data)
+    return (root, data) if root else None
 
 
 def _parse(grammar: Language, data: bytes) -> Node | None:

@@ -70,6 +70,22 @@ def test_work_is_counted(monkeypatch: pytest.MonkeyPatch) -> None:
     assert {chunk.symbol for chunk in chunks} == {""}
 
 
+@pytest.mark.timeout(30)
+def test_names_are_not_read_through_the_parser() -> None:
+    """A tree that took nearly all the reads that it may take is still described (found by fuzzing:
+    tree-sitter reads a node's text byte by byte, and waits for ever for what it is not given)."""
+    text = (
+        "local M = {}\n-% c\nfunction M.add(a)\n  return 1\nend\nfun"
+        + "\x0e" * 13
+        + "ction M:sub(a)\n"
+        + "\ufffd" * 21
+        + "G\ufffd     @a << item\n    end\n    def self.ma  return 1\nend\nlocal function f()\n"
+        " return 1\nend\nM.g = function()\n return 1\nend\n"
+    )
+    chunks = Chunker(16, 40).chunk("a.lua", text)
+    assert "".join(chunk.document for chunk in chunks) == text
+
+
 def test_an_unfit_grammar_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
     """A wheel that is missing, or made for another tree-sitter, means layout and no error."""
     assert load_grammar("tree_sitter_nothing", "language") is None
