@@ -32,12 +32,14 @@ if TYPE_CHECKING:
     )
     from reposync.explanation import Explanation, explain
     from reposync.lock import ChromaLock, LockStats, with_chroma_lock
+    from reposync.records import Chunk
     from reposync.result import SyncPlan, SyncProgress, SyncResult
     from reposync.sync import sync_repository
 
 # Importing reposync loads none of it: each name is fetched when it is first asked for.
 _HOMES = {
     "ChromaLock": "lock",
+    "Chunk": "records",
     "CollectionGone": "errors",
     "ConfigError": "errors",
     "DeadlineExceeded": "errors",
@@ -70,6 +72,7 @@ _HOMES = {
 
 __all__ = [
     "ChromaLock",
+    "Chunk",
     "CollectionGone",
     "ConfigError",
     "DeadlineExceeded",

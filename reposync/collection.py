@@ -39,7 +39,7 @@ class Collection:
 
     def __init__(self, store: Caller, chroma: ChromaCollection) -> None:
         self._store = store
-        self._chroma = _quiet(chroma)
+        self._chroma = chroma
         self.name = chroma.name
         self.id = str(chroma.id)
 
@@ -329,21 +329,6 @@ class Collection:
             if len(page["ids"]) < PAGE_ROWS:
                 return
             offset += PAGE_ROWS
-
-
-def _quiet(chroma: ChromaCollection) -> ChromaCollection:
-    """Keep Chroma from warning, at each write, that it does not know the embedding function.
-
-    At each write it makes anew what the collection's schema names, in search of sparse vectors to
-    compute. Where it does not know the function, that fails. The object is ours alone.
-    """
-    from chromadb.utils.embedding_functions import known_embedding_functions
-
-    model = chroma._model  # noqa: SLF001
-    name = (model.configuration_json.get("embedding_function") or {}).get("name")
-    if name is not None and name not in known_embedding_functions:
-        model.serialized_schema = None
-    return chroma
 
 
 def persisted_name(function: object | None) -> str | None:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic.json_schema import SkipJsonSchema
 
 from reposync.errors import ConfigError
+from reposync.records import Chunk
 
 GIB = 1024**3
 
@@ -75,6 +78,18 @@ class SyncConfig(BaseModel):
     chunk_tokens: Annotated[int, Field(ge=32, le=200)] = 200
     """Tokens a chunk. 200 leaves room for the context within the 254 that all-MiniLM-L6-v2 sees,
     and found the right code best of the sizes tried (see docs/explanation/chunking.md)."""
+
+    chunker: Annotated[
+        SkipJsonSchema[Callable[[str, str], Iterable[Chunk]] | None],
+        Field(default=None, exclude=True),
+    ]
+    """Your own way of cutting: takes a path and a text, returns the text's chunks, see
+    docs/how-to/own-chunker.md. Not part of ``model_dump()``: a function has no JSON. None: cut by
+    syntax, headings and layout, in chunks of `chunk_tokens`."""
+
+    chunker_version: str = ""
+    """Change it whenever your own `chunker` cuts otherwise, so that all files are cut anew. Not
+    needed if the chunker has an attribute ``recipe`` that says so."""
 
     batch_rows: Annotated[int, Field(ge=1, le=5000)] = 128
     """Rows a batch: what is embedded and noted together. From 128 up, a row costs Chroma the

@@ -84,7 +84,7 @@ def _known(
         if record.model not in ("", request.model):
             known = look_again(known, known, MODEL_CHANGED)
         elif record.recipe not in ("", request.recipe):
-            known = look_again(known, known, RECIPE_CHANGED)
+            known = look_again(known, request.outdated(record.recipe, known), RECIPE_CHANGED)
     folder = request.store.folder
     if token and folder is not None and FolderState(folder).token() == token:
         return known

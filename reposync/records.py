@@ -161,7 +161,8 @@ class Chunk:
     """A slice of a file's text, as it will stand in the collection.
 
     Attributes:
-        document: the exact slice; joining a file's chunks in order gives the file's text.
+        document: the exact slice; joining a file's chunks in order gives the file's text. Of a
+            notebook, joining the chunks of a cell gives the cell's source.
         start_line, end_line: 1-based, lines end at a line feed; `end_line` is the line on which the
             last character stands.
         language: "python", "markdown", ...; "" where it is not known.
@@ -169,6 +170,8 @@ class Chunk:
             ``Class.method``; "" outside of any.
         kind: "function", "class", "method", ... for code, "section" or "text" for prose.
         context: the symbols that enclose the whole chunk; put before the document when embedding.
+        cell: the number of the notebook's cell, from 1, in which lines are then counted; 0 if the
+            notebook could not be read and was cut as plain text; None outside of notebooks.
     """
 
     document: str
@@ -178,6 +181,7 @@ class Chunk:
     symbol: str = ""
     kind: str = "text"
     context: str = ""
+    cell: int | None = None
 
     @property
     def embedded_text(self) -> str:

@@ -5,16 +5,17 @@ from __future__ import annotations
 import hashlib
 import os
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 from weakref import WeakKeyDictionary
 
-from reposync.chunk import Chunker
+from reposync.chunk import WINDOW_TOKENS, Chunker, OwnChunker, may_be
 from reposync.config import SyncConfig
 from reposync.embed import Embedder, make_embedder
+from reposync.embed.identity import is_default_model
 from reposync.errors import ConfigError, NameTaken
 from reposync.lock import ChromaLock, state_folder
 from reposync.manifest import (
@@ -54,7 +55,7 @@ class Request:
     store: Store
     lock: ChromaLock
     embedder: Embedder
-    chunker: Chunker
+    chunker: Chunker | OwnChunker
     config: SyncConfig
     deadline: Deadline
 
@@ -76,8 +77,26 @@ class Request:
 
     @property
     def recipe(self) -> str:
-        """The version of all that turns a file's text into rows."""
+        """The version of all that turns files' texts into rows, each grammar's included."""
+        grammars = sorted(self.chunker.grammars.items())
+        return ";".join([self.row_recipe, *map("=".join, grammars)])
+
+    @property
+    def row_recipe(self) -> str:
+        """The version of all that turns a file's text into rows, but for its grammar's."""
         return f"{ROW_FORMAT}.{self.chunker.recipe}"
+
+    def outdated(self, recipe: str, paths: Iterable[str]) -> list[str]:
+        """Those of `paths` that may be cut otherwise now than by `recipe`.
+
+        A grammar that was installed or upgraded since concerns the files of its language only.
+        """
+        before, *then = recipe.split(";")
+        if before != self.row_recipe:
+            return list(paths)
+        changed = set(then).symmetric_difference(self.recipe.split(";")[1:])
+        languages = {entry.partition("=")[0] for entry in changed}
+        return [path for path in paths if may_be(path, languages)]
 
     @property
     def manifest_path(self) -> Path:
@@ -140,10 +159,17 @@ def make_request(
         store=opened,
         lock=_make_lock(opened, config, lock),
         embedder=embedder,
-        chunker=Chunker(config.chunk_tokens),
+        chunker=_make_chunker(config, embedder),
         config=config,
         deadline=deadline,
     )
+
+
+def _make_chunker(config: SyncConfig, embedder: Embedder) -> Chunker | OwnChunker:
+    if config.chunker is None:
+        return Chunker(config.chunk_tokens)
+    is_default = embedder.function is None or is_default_model(embedder.function)
+    return OwnChunker(config.chunker, config.chunker_version, WINDOW_TOKENS if is_default else None)
 
 
 def _make_lock(store: Store, config: SyncConfig, given: object) -> ChromaLock:

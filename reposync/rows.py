@@ -10,6 +10,7 @@ import json
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from types import MappingProxyType
 
 from reposync.records import Chunk, FileStat, Redaction, SkipReason
 
@@ -77,13 +78,23 @@ class RowChanges:
 
 
 def make_rows(
-    repository: str, path: str, chunks: Sequence[Chunk], *, model: str, recipe: str
+    repository: str,
+    path: str,
+    chunks: Sequence[Chunk],
+    *,
+    model: str,
+    recipe: str,
+    grammars: Mapping[str, str] = MappingProxyType({}),
 ) -> list[Row]:
-    """The rows of one file, in order; the same chunks give the same rows on every machine."""
+    """The rows of one file, in order; the same chunks give the same rows on every machine.
+
+    A row's recipe is `recipe`, and the entry of `grammars` for the chunk's language, if any.
+    """
     occurrences: Counter[bytes] = Counter()
     rows = []
     for index, chunk in enumerate(chunks):
-        text = chunk.embedded_text
+        text, language = chunk.embedded_text, chunk.language
+        grammar = grammars.get(language)
         key = text_key(text)
         metadata: dict[str, str | int] = {
             "repository": repository,
@@ -91,14 +102,16 @@ def make_rows(
             "chunk_index": index,
             "start_line": chunk.start_line,
             "end_line": chunk.end_line,
-            "language": chunk.language,
+            "language": language,
             "symbol": chunk.symbol,
             "kind": chunk.kind,
             "context": chunk.context,
             "content_hash": content_hash(chunk.document),
             "model": model,
-            "recipe": recipe,
+            "recipe": ";".join([recipe, *([f"{language}={grammar}"] if grammar else [])]),
         }
+        if chunk.cell is not None:
+            metadata["cell"] = chunk.cell
         row_id = make_id(repository, path, key, occurrences[key])
         occurrences[key] += 1
         digest = row_digest(chunk.document, metadata)

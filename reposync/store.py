@@ -266,7 +266,7 @@ class Store:
                 return None
 
         found = self.call(get, f"looking for collection {name!r}")
-        return None if found is None else Collection(self, found)
+        return None if found is None else Collection(self, _quiet(found))
 
     def create(self, name: str, embedding_function: object | None) -> Collection:
         """Make a collection for cosine distance that remembers its embedding function.
@@ -284,7 +284,7 @@ class Store:
         def make() -> ChromaCollection:
             return self._chroma.create_collection(name, get_or_create=True, **settings)
 
-        return Collection(self, self.call(make, f"creating collection {name!r}"))
+        return Collection(self, _quiet(self.call(make, f"creating collection {name!r}")))
 
     def drop(self, name: str) -> None:
         """Delete a collection with all that is in it."""
@@ -367,6 +367,21 @@ def refresh(system: System) -> None:
         cast("Any", system).instance(ServerAPI).start()
     except Exception as error:
         raise _ours(error, "reading the store anew", StoreUnavailable) from error
+
+
+def _quiet(chroma: ChromaCollection) -> ChromaCollection:
+    """Keep Chroma from warning, at each write, that it does not know the embedding function.
+
+    At each write it makes anew what the collection's schema names, in search of sparse vectors to
+    compute. Where it does not know the function, that fails. The object is ours alone.
+    """
+    from chromadb.utils.embedding_functions import known_embedding_functions
+
+    model = chroma._model  # noqa: SLF001
+    name = (model.configuration_json.get("embedding_function") or {}).get("name")
+    if name is not None and name not in known_embedding_functions:
+        model.serialized_schema = None
+    return chroma
 
 
 def _folder(path: Path, given: object) -> Path:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import logging
 import os
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager, closing, contextmanager
 
 from reposync.batch import FileWork, batches
@@ -228,8 +228,14 @@ class _Run:
         return RECIPE_CHANGED if record.recipe not in ("", self.request.recipe) else ""
 
     def _known(self) -> dict[str, Known]:
-        known = self.manifest.files(self._record().id)
-        return look_again(known, known, self.redo) if self.redo else known
+        record = self._record()
+        known = self.manifest.files(record.id)
+        return look_again(known, self._to_redo(record, known), self.redo) if self.redo else known
+
+    def _to_redo(self, record: RepositoryRecord, paths: Iterable[str]) -> Iterable[str]:
+        """The paths that `redo` is about."""
+        recut = self.redo == RECIPE_CHANGED
+        return self.request.outdated(record.recipe, paths) if recut else paths
 
     def _guard(self, survey: Survey) -> None:
         """Refuse to delete most of the index: an emptied folder is suspicious, no instruction."""
@@ -256,7 +262,8 @@ class _Run:
         """
         request, record = self.request, self._record()
         if self.redo:
-            self.manifest.distrust(record.id, self.redo, rows=self._rewrites)
+            paths = self._to_redo(record, self.manifest.files(record.id))
+            self.manifest.distrust(record.id, self.redo, rows=self._rewrites, paths=paths)
             self.redo = ""
         now = {"path": request.location, "model": request.model, "recipe": request.recipe}
         if (record.path, record.model, record.recipe) != tuple(now.values()):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
+from dataclasses import replace
 
 from reposync.batch import FileWork
 from reposync.manifest import UNFINISHED, Manifest, RepositoryRecord
@@ -89,6 +90,8 @@ class Workshop:
             name = type(error).__name__
             self._tally.fail(Failure(seen.path, "chunk", name, str(error) or name))
             return None
+        if not rows:  # such as a notebook without a word in it
+            return self._skip(replace(seen, skip="blank", text=None), known)
         stored = self._manifest.rows(self._repository, seen.path) if known else {}
         changes = diff_rows(rows, stored, rewrite=self._rewrite)
         old_stale: tuple[str, ...] = ()
@@ -111,7 +114,8 @@ class Workshop:
             seen.path,
             request.chunker.chunk(seen.path, seen.text),
             model=request.model,
-            recipe=request.recipe,
+            recipe=request.row_recipe,
+            grammars=request.chunker.grammars,
         )
 
 

@@ -256,8 +256,10 @@ def check_exact(
         check_file(by_path[path], text)
     ours = [row for path in by_path for row in by_path[path]]
     check_vectors(ours, dimension)
-    for key in ("model", "recipe"):
-        assert len({row.metadata[key] for row in ours}) <= 1
+    assert len({row.metadata["model"] for row in ours}) <= 1
+    recipes = {(row.metadata["language"], row.metadata["recipe"]) for row in ours}
+    assert len({recipe.partition(";")[0] for _, recipe in recipes}) <= 1
+    assert len(recipes) == len({language for language, _ in recipes})
 
 
 def check_file(rows: list[StoredRow], text: str) -> None:

@@ -122,6 +122,7 @@ def test_the_defaults() -> None:
         "index_lock_files": False,
         "secrets": "redact",
         "chunk_tokens": 200,
+        "chunker_version": "",
         "batch_rows": 128,
         "max_lock_hold": 0.25,
         "lock_timeout": 30.0,

@@ -28,11 +28,22 @@ ONLY_IMPORTERS = {
     "typer": {"cli.py"},
     "tqdm": {"progress.py"},
     "pathspec": {"scan/ignore.py"},
+    "nbformat": {"chunk/notebook.py"},
+    "tree_sitter": {"chunk/grammar.py", "chunk/parse.py"},
 }
 """Each of these has one doorway. `probe` runs in a process of its own; `embed.weights` has Chroma
 download its own model."""
 
-LATE = ("chromadb", "onnxruntime", "tokenizers", "numpy", "tenacity", "tqdm", "platformdirs")
+LATE = (
+    "chromadb",
+    "onnxruntime",
+    "tokenizers",
+    "numpy",
+    "tenacity",
+    "tqdm",
+    "platformdirs",
+    "nbformat",
+)
 """Slow to import, or needed by few: imported where they are first needed."""
 
 
@@ -133,6 +144,10 @@ PURE_CALLS = {
     "set",
     "'|'.join",
     "LANGUAGES.items",
+    "_SQL.items",
+    "Def",
+    "Language",
+    "MappingProxyType",
 }
 """What may be called while a module is imported: it makes a value and touches nothing."""
 

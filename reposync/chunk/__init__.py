@@ -2,7 +2,8 @@
 
 Each kind of text says only how good a place each line is to cut before, and which definitions span
 which lines (an `Outline`); one packer does the rest. ``code`` knows syntax, ``prose`` headings and
-paragraphs, ``layout`` indentation. The promises, for any text:
+paragraphs, ``layout`` indentation; ``notebook`` takes notebooks apart into cells. The promises,
+for any text:
 
 - Lossless: joining the documents gives the text; no chunk is blank.
 - Within the model's window: nothing that is embedded is cut off unseen.
@@ -13,7 +14,16 @@ paragraphs, ``layout`` indentation. The promises, for any text:
 
 from __future__ import annotations
 
-from reposync.chunk.chunker import CHUNKER_VERSION, Chunker
-from reposync.chunk.detect import language_of
+from reposync.chunk.chunker import CHUNKER_VERSION, WINDOW_TOKENS, Chunker
+from reposync.chunk.detect import language_of, may_be
+from reposync.chunk.own import BadChunks, OwnChunker
 
-__all__ = ["CHUNKER_VERSION", "Chunker", "language_of"]
+__all__ = [
+    "CHUNKER_VERSION",
+    "WINDOW_TOKENS",
+    "BadChunks",
+    "Chunker",
+    "OwnChunker",
+    "language_of",
+    "may_be",
+]

@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import replace
+from functools import cache
+
 from reposync.chunk.code import code_outline
 from reposync.chunk.detect import language_of
+from reposync.chunk.grammar import grammar_version
 from reposync.chunk.languages import LANGUAGES
 from reposync.chunk.layout import plain_outline
+from reposync.chunk.notebook import read_cells
 from reposync.chunk.outline import Outline, split_lines
 from reposync.chunk.pack import pack
 from reposync.chunk.prose import PROSE, prose_outline
@@ -14,6 +20,9 @@ from reposync.records import Chunk
 
 CHUNKER_VERSION = "2"
 """Takes part in the recipe: raise it whenever the same text may be cut or described differently."""
+
+WINDOW_TOKENS = 254
+"""What all-MiniLM-L6-v2 sees of a text: 256 tokens, less the two that it adds."""
 
 CONTEXT_TOKENS = 40
 """A context longer than this loses its outer names: it is there to help, not to fill the window."""
@@ -32,7 +41,7 @@ class Chunker:
         window_tokens: the most tokens that a chunk's embedded text has, special tokens left out.
     """
 
-    def __init__(self, max_tokens: int = 200, window_tokens: int = 254) -> None:
+    def __init__(self, max_tokens: int = 200, window_tokens: int = WINDOW_TOKENS) -> None:
         if max_tokens < 16 or window_tokens < max_tokens:
             raise ValueError("max_tokens must be at least 16 and at most window_tokens")
         self.max_tokens = max_tokens
@@ -41,14 +50,38 @@ class Chunker:
 
     @property
     def recipe(self) -> str:
-        """The version and the parameters: equal recipes cut equal texts equally, on any machine."""
+        """The version and the parameters.
+
+        With equal recipes, and an equal entry in `grammars` for its language, a text is cut and
+        described equally on any machine.
+        """
         return f"{CHUNKER_VERSION}:{self.max_tokens}:{self.window_tokens}"
 
+    @property
+    def grammars(self) -> Mapping[str, str]:
+        """For each language whose grammar is installed, the version of it."""
+        return _grammars()
+
     def chunk(self, path: str, text: str) -> list[Chunk]:
-        """Cuts `text`; `path` only tells the language. A blank text has no chunks."""
+        """Cuts `text`; `path` only tells the language. A blank text has no chunks.
+
+        A notebook is cut cell by cell; one that cannot be read is cut as JSON, as cell 0.
+        """
+        language = language_of(path, text)
+        if language != "notebook":
+            return self._cut(language, text)
+        cells = read_cells(text)
+        if cells is None:
+            return [replace(chunk, cell=0) for chunk in self._cut("json", text)]
+        return [
+            replace(chunk, cell=cell.number)
+            for cell in cells
+            for chunk in self._cut(cell.language, cell.source)
+        ]
+
+    def _cut(self, language: str, text: str) -> list[Chunk]:
         if not text.strip():
             return []
-        language = language_of(path, text)
         lines = split_lines(text)
         outline = _outline(language, text, lines)
         units = self._scale.units(lines, outline.ranks)
@@ -63,6 +96,8 @@ class Chunker:
 
     def _chunk(self, units: list[Unit], line: int, language: str, outline: Outline) -> Chunk:
         document = "".join(unit.text for unit in units)
+        # The counts of lines add up, so this holds for the document, too.
+        assert sum(unit.weight for unit in units) <= self.max_tokens
         place = outline.place([unit.row for unit in units])
         return Chunk(
             document=document,
@@ -82,6 +117,12 @@ class Chunker:
             if len(context.encode()) <= room or self._scale.weigh([context])[0] <= room:
                 return context
         return ""
+
+
+@cache
+def _grammars() -> Mapping[str, str]:
+    versions = {name: grammar_version(entry.module) for name, entry in LANGUAGES.items()}
+    return {name: version for name, version in versions.items() if version}
 
 
 def _outline(language: str, text: str, lines: list[str]) -> Outline:

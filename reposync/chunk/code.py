@@ -1,6 +1,6 @@
 """Source code: a syntax tree tells what is defined where, and refines what the layout tells.
 
-Only rows of the tree are used, never its byte offsets, so any text will do. Nothing is recursive,
+Where to cut depends on rows of the tree, never on its byte offsets. Nothing is recursive,
 and a node that begins and ends on one row is not entered: it cannot be cut.
 
 A file that is being edited is often broken, and a parser may then lose the class around a hundred
@@ -11,22 +11,17 @@ the parser lost are found by their keyword.
 from __future__ import annotations
 
 import re
-from functools import cache
-from importlib import import_module
 from itertools import accumulate
 from typing import TYPE_CHECKING, NamedTuple
 
-from reposync.chunk.languages import LEADING, WRAPPERS, Def, Language
+from reposync.chunk.grammar import Def, Language, load_grammar
+from reposync.chunk.languages import LEADING, WRAPPERS
 from reposync.chunk.layout import ends_by_layout, ranks_by_layout
 from reposync.chunk.outline import Outline, Span
+from reposync.chunk.parse import parse
 
 if TYPE_CHECKING:
-    from tree_sitter import Language as Grammar
     from tree_sitter import Node
-
-MAX_PARSED_CHARS = 2 << 20
-MAX_PARSED_LINE = 20_000
-"""Longer texts and lines are data or minified; parsing them is slow and tells little."""
 
 _GENERICS = re.compile(r"<[^<>]*>")
 _RECEIVER = re.compile(r"(\w+)\s*(?:\[.*\])?\s*\)$", re.DOTALL)
@@ -40,34 +35,20 @@ _KIND = {"def": "function", "fn": "function", "func": "function"}
 
 def code_outline(language: Language, text: str, lines: list[str]) -> Outline | None:
     """The outline of a program, whole or broken; None if it cannot or should not be parsed."""
-    if len(text) > MAX_PARSED_CHARS or "\0" in text or max(map(len, lines)) > MAX_PARSED_LINE:
+    grammar = load_grammar(language.module, language.function)
+    parsed = parse(grammar, text, lines) if grammar else None
+    if parsed is None:
         return None
-    grammar = _grammar(language.module, language.function)
-    if grammar is None:
-        return None
-    from tree_sitter import Parser
-
-    root = Parser(grammar).parse(text.encode("utf-8", "replace")).root_node
-    walk = _Walk(language.definitions, len(lines))
+    root, data = parsed
+    walk = _Walk(language.definitions, data, len(lines))
     walk.run(root)
     depths = list(accumulate(walk.steps))[: len(lines)]
     spans = walk.spans
     if root.has_error:
         spans = _repaired(walk, lines)
     return Outline(
-        ranks_by_layout(lines, depths, walk.torn, walk.anchors), spans=spans, kind="module"
+        ranks_by_layout(lines, depths, walk.torn, walk.anchors), spans=spans, kind=language.kind
     )
-
-
-@cache
-def _grammar(module: str, function: str) -> Grammar | None:
-    """None if the grammar's wheel is not installed, or is made for another tree-sitter."""
-    try:
-        from tree_sitter import Language as Grammar
-
-        return Grammar(getattr(import_module(module), function)())
-    except (ImportError, AttributeError, ValueError):
-        return None
 
 
 class _Task(NamedTuple):
@@ -80,7 +61,7 @@ class _Task(NamedTuple):
 class _Walk:
     """One pass over a tree, in the order of the text."""
 
-    def __init__(self, rules: dict[str, Def], rows: int) -> None:
+    def __init__(self, rules: dict[str, Def], data: bytes, rows: int) -> None:
         self.spans: list[Span] = []
         self.heads: dict[int, int] = {}
         """Where definitions of several rows begin, with the rows of their names."""
@@ -89,6 +70,7 @@ class _Walk:
         self.torn: set[int] = set()
         self.anchors: dict[int, int] = {}
         self._rules = rules
+        self._data = data
 
     def run(self, root: Node) -> None:
         tasks = self._children(root)
@@ -131,7 +113,7 @@ class _Walk:
 
     def _define(self, rule: Def, node: Node, start: int, first: int, last: int) -> None:
         kind = _kind(rule, node)
-        name, row = _name(rule, node) if kind else ("", 0)
+        name, row = _name(rule, node, self._data) if kind else ("", 0)
         if not name:
             return
         before = self.spans[-1] if self.spans else None
@@ -163,37 +145,59 @@ def _rows(node: Node) -> tuple[int, int]:
     return first, last - 1 if column == 0 and last > first else last
 
 
+def _part(node: Node, names: str) -> Node | None:
+    """The first part of `node` that is there: a field of such a name, or a child of such a type."""
+    for name in names.split():
+        if found := node.child_by_field_name(name):
+            return found
+        # A definition has few parts before its body; a literal may have 100 000.
+        for child in node.children[:16]:
+            if child.type == name:
+                return child
+    return None
+
+
 def _kind(rule: Def, node: Node) -> str:
     """What the node defines; "" if it defines nothing after all."""
     if not rule.needs:
         return rule.kind
-    value = node.child_by_field_name(rule.needs)
+    value = _part(node, rule.needs)
     if value is None:
         return ""
     if not rule.types or rule.kind == "type":
         return rule.types.get(value.type, rule.kind)
+    if value.type not in rule.types and value.type == "expression_list":
+        value = value.named_children[0] if value.named_child_count else value
     return rule.types.get(value.type, "")
 
 
-def _name(rule: Def, node: Node) -> tuple[str, int]:
+def _name(rule: Def, node: Node, data: bytes) -> tuple[str, int]:
     """The name, qualified by its owner if it stands outside of it, and the row it stands on."""
-    name = node.child_by_field_name(rule.name)
+    name = _part(node, rule.name)
     while name is not None and (inner := name.child_by_field_name("declarator")):
         name = inner  # C wraps a name in what is done with it: *f(x)
-    if name is None or not name.text:
+    if name is None:
         return "", 0
-    text, row = _clean(name), name.start_point[0]
+    text, row = _clean(_text(name, data), whole=rule.whole), name.start_point[0]
     owner = node.child_by_field_name(rule.owner) if rule.owner else None
-    receiver = _RECEIVER.search((owner.text or b"").decode("utf-8", "replace")) if owner else None
+    receiver = _RECEIVER.search(_text(owner, data)) if owner else None
     return (f"{receiver[1]}.{text}" if receiver else text), row
 
 
-def _clean(node: Node) -> str:
-    """The node's text on one line, without type parameters, names joined by dots."""
-    text = (node.text or b"")[: 4 * _NAME_CHARS].decode("utf-8", "replace")
+def _text(node: Node, data: bytes) -> str:
+    """The beginning of the node's text."""
+    end = min(node.end_byte, node.start_byte + 4 * _NAME_CHARS)
+    return data[node.start_byte : end].decode("utf-8", "replace")
+
+
+def _clean(text: str, *, whole: bool) -> str:
+    """`text` on one line; if not `whole`, without type parameters, and joined by dots."""
+    if whole:
+        return " ".join(text.split()).strip("\"'")[:_NAME_CHARS]
     for _ in range(3):
         text = _GENERICS.sub("", text)
-    words = text.replace("::", ".").split()
+    words = text.replace("::", ".").replace(":", ".").split()
     if not words:
         return ""
-    return ("".join(words) if "operator" in text else words[-1])[:_NAME_CHARS]
+    name = "".join(words) if "operator" in text else words[-1]
+    return name.lstrip("$")[:_NAME_CHARS]

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import re
 from pathlib import PurePosixPath
+from typing import TYPE_CHECKING
 
 from reposync.chunk.languages import LANGUAGES
 
+if TYPE_CHECKING:
+    from collections.abc import Set
+
 _EXTENSIONS = {
-    "bash": "sh bash zsh ksh",
     "batch": "bat cmd",
     "clojure": "clj cljs",
     "cmake": "cmake",
-    "csharp": "cs",
-    "css": "css",
     "csv": "csv",
     "dart": "dart",
     "elixir": "ex exs",
@@ -21,37 +22,26 @@ _EXTENSIONS = {
     "graphql": "graphql gql",
     "groovy": "groovy gradle",
     "haskell": "hs",
-    "html": "html htm xhtml",
     "ini": "ini cfg",
-    "json": "json",
     "julia": "jl",
-    "kotlin": "kt kts",
     "latex": "tex sty",
     "less": "less",
-    "lua": "lua",
     "make": "mk",
     "markdown": "md markdown mdown mkd mdx",
     "nim": "nim",
     "notebook": "ipynb",
     "perl": "pl pm",
-    "php": "php",
     "powershell": "ps1",
     "protobuf": "proto",
     "r": "r",
     "rst": "rst rest",
-    "ruby": "rb rake gemspec",
-    "scala": "scala sc",
     "scss": "scss",
-    "sql": "sql",
     "svelte": "svelte",
-    "swift": "swift",
     "terraform": "tf",
     "text": "txt text",
-    "toml": "toml",
     "tsv": "tsv",
     "vue": "vue",
     "xml": "xml",
-    "yaml": "yaml yml",
     "zig": "zig",
 }
 _NAMES = {
@@ -108,3 +98,14 @@ def language_of(path: str, text: str = "") -> str:
     if not language and (shebang := _SHEBANG.match(text)):
         return _BY_INTERPRETER.get(shebang[1].lower(), "")
     return language
+
+
+def may_be(path: str, languages: Set[str]) -> bool:
+    """Whether the file at `path`, or a cell of it, may be in one of `languages`, for all its text
+    may say."""
+    language = language_of(path)
+    if language == "notebook":
+        return bool(languages)
+    if language in ("c", "cpp"):
+        return not languages.isdisjoint({"c", "cpp"})
+    return language in languages if language else not languages.isdisjoint(_INTERPRETERS)

@@ -1,45 +1,20 @@
 """What counts as a definition in each language: one entry a language.
 
 To add a language: its extensions, the module of its grammar wheel, and its node types that define
-something (``node-types.json`` in the grammar's repository lists them).
+something (``node-types.json`` in the grammar's repository lists them). Languages whose grammars the
+extra ``languages`` brings are in ``more_languages``.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-
-
-@dataclass(frozen=True)
-class Def:
-    """A node type that defines something.
-
-    Attributes:
-        kind: what it defines.
-        name: the field that holds its name.
-        needs: a field that must be there for it to be a definition, such as a body.
-        types: if not empty, the node types that this field may have, and the kind each one means.
-        owner: a field that names the type that it belongs to, if it does not stand inside of it.
-    """
-
-    kind: str
-    name: str = "name"
-    needs: str = ""
-    types: dict[str, str] = field(default_factory=dict)
-    owner: str = ""
-
-
-@dataclass(frozen=True)
-class Language:
-    """One language: its file extensions, its grammar and its definitions."""
-
-    extensions: tuple[str, ...]
-    module: str
-    definitions: dict[str, Def]
-    function: str = "language"
-
+from reposync.chunk.grammar import Def, Language
+from reposync.chunk.more_languages import MORE_LANGUAGES
 
 LEADING = frozenset(
-    {"comment", "line_comment", "block_comment", "attribute_item", "decorator", "annotation"}
+    {
+        *("comment", "line_comment", "block_comment", "multiline_comment", "marginalia"),
+        *("attribute_item", "decorator", "annotation"),
+    }
 )
 """Nodes that belong to the sibling after them."""
 
@@ -47,7 +22,7 @@ WRAPPERS = frozenset(
     {
         *("decorated_definition", "export_statement", "template_declaration"),
         *("lexical_declaration", "variable_declaration", "type_declaration", "ambient_declaration"),
-        *("expression_statement", "declaration", "linkage_specification"),
+        *("expression_statement", "declaration", "linkage_specification", "statement"),
     }
 )
 """Nodes that stand around a single definition and belong to it."""
@@ -159,4 +134,58 @@ LANGUAGES = {
             "alias_declaration": Def("type"),
         },
     ),
+    "csharp": Language(
+        ("cs", "csx"),
+        "tree_sitter_c_sharp",
+        {
+            "namespace_declaration": Def("namespace"),
+            "class_declaration": Def("class"),
+            "interface_declaration": Def("interface"),
+            "struct_declaration": Def("struct"),
+            "record_declaration": Def("record"),
+            "enum_declaration": Def("enum"),
+            "delegate_declaration": Def("type"),
+            "method_declaration": Def("function"),
+            "constructor_declaration": Def("function"),
+            "destructor_declaration": Def("function"),
+            "local_function_statement": Def("function"),
+            "property_declaration": Def("property"),
+        },
+    ),
+    "ruby": Language(
+        ("rb", "rake", "gemspec", "ru"),
+        "tree_sitter_ruby",
+        {
+            "module": Def("module"),
+            "class": Def("class"),
+            "method": Def("function"),
+            "singleton_method": Def("function"),
+        },
+    ),
+    "php": Language(
+        ("php", "phtml"),
+        "tree_sitter_php",
+        {
+            "namespace_definition": Def("namespace", needs="body"),
+            "class_declaration": Def("class"),
+            "interface_declaration": Def("interface"),
+            "trait_declaration": Def("trait"),
+            "enum_declaration": Def("enum"),
+            "method_declaration": Def("function"),
+            "function_definition": Def("function"),
+            "assignment_expression": Def(
+                "function",
+                name="left",
+                needs="right",
+                types={"anonymous_function": "function", "arrow_function": "function"},
+            ),
+        },
+        "language_php",
+    ),
+    "bash": Language(
+        ("sh", "bash", "zsh", "ksh"),
+        "tree_sitter_bash",
+        {"function_definition": Def("function")},
+    ),
+    **MORE_LANGUAGES,
 }

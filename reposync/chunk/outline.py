@@ -14,7 +14,12 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 _LINE = re.compile(r"[^\n]*\n|[^\n]+")
-HOLDERS = frozenset({"class", "interface", "struct", "enum", "impl", "trait", "union", "record"})
+HOLDERS = frozenset(
+    {
+        *("class", "interface", "struct", "enum", "impl", "trait", "union", "record"),
+        *("object", "protocol", "extension", "actor"),
+    }
+)
 """A function directly inside one of these is a method."""
 
 MAX_DEPTH = 32

@@ -184,12 +184,20 @@ class Manifest(VectorCache, RunLog):
         )
         return int(rows[0][0])
 
-    def distrust(self, repository: int, reason: str, *, rows: bool) -> None:
-        """Have every indexed file read again; with `rows`, all of its rows written again, too."""
+    def distrust(
+        self, repository: int, reason: str, *, rows: bool, paths: Iterable[str] | None = None
+    ) -> None:
+        """Have the indexed files among `paths` read again; None: all of them.
+
+        With `rows`, all rows of the repository are written again, too.
+        """
+        if paths is None:
+            paths = self.files(repository)
         with self.transaction() as db:
-            db.execute(
-                "UPDATE files SET redo = ? WHERE repository = ? AND (skip IS NULL OR redo NOTNULL)",
-                (reason, repository),
+            db.executemany(
+                "UPDATE files SET redo = ? WHERE repository = ? AND path = ?"
+                " AND (skip IS NULL OR redo NOTNULL)",
+                ((reason, repository, path) for path in paths),
             )
             if rows:
                 db.execute(

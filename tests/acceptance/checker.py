@@ -364,10 +364,20 @@ def check_files(
             report.add(f"{path!r}: {len(by_path[path])} rows of a file that does not belong")
     for path in sorted(by_path.keys() & texts.keys()):
         check_file(path, by_path[path], texts[path], report)
-    for key in ("model", "recipe"):
-        values = {row.metadata[key] for row in rows}
-        if len(values) > 1:
-            report.add(f"the rows have several values of {key}: {sorted(map(str, values))}")
+    # A recipe ends with the version of the language's grammar: it is one for each language.
+    values = {
+        "model": {str(row.metadata["model"]) for row in rows},
+        "recipe": {str(row.metadata["recipe"]).partition(";")[0] for row in rows},
+        **{
+            f"recipe in {language!r}": {
+                str(row.metadata["recipe"]) for row in rows if row.metadata["language"] == language
+            }
+            for language in {row.metadata["language"] for row in rows}
+        },
+    }
+    for key, found in values.items():
+        if len(found) > 1:
+            report.add(f"the rows have several values of {key}: {sorted(found)}")
 
 
 def check_vectors(rows: list[Row], vectors: Vectors, report: Report, seed: int) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import sysconfig
@@ -9,12 +10,13 @@ from collections import Counter
 from pathlib import Path
 from random import Random
 from statistics import median
+from string import printable
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from reposync.chunk import Chunker
+from reposync.chunk import Chunker, language_of
 from reposync.chunk.chunker import MAX_SYMBOL_CHARS
 from reposync.tokens import TokenCounter
 
@@ -40,6 +42,7 @@ def check(path: str, text: str, chunker: Chunker = CHUNKER) -> None:
         assert chunk.start_line == text.count("\n", 0, position) + 1
         assert chunk.end_line == text.count("\n", 0, end - 1) + 1
         assert sum(map(len, chunk.document.split())) <= chunker.max_tokens * 20
+        assert chunk.cell is None
         assert text[end - 1 : end + 1] != "\r\n"
         position = end
     counts = TOKENS.count([chunk.embedded_text for chunk in chunks])
@@ -71,6 +74,15 @@ def test_any_text_keeps_the_promises(path: str, text: str) -> None:
     check(path, text)
 
 
+@settings(max_examples=60, deadline=None)
+@given(path=st.sampled_from(PATHS), data=st.binary(max_size=2_000))
+def test_any_bytes_keep_the_promises(path: str, data: bytes) -> None:
+    """Bytes that are no text, read as they might be, and cut twice alike."""
+    text = data.decode("latin-1")
+    check(path, text)
+    assert Chunker().chunk(path, text) == CHUNKER.chunk(path, text)
+
+
 @settings(max_examples=100, deadline=None)
 @given(path=st.sampled_from(PATHS), text=TEXT)
 def test_any_text_keeps_the_promises_in_small_chunks(path: str, text: str) -> None:
@@ -96,6 +108,41 @@ def test_real_files_keep_the_promises(root: Path, pattern: str) -> None:
         pytest.skip("no such files on this machine")
     assert max(counts) <= 200
     assert median(counts) >= 100
+
+
+def installed_sources(most: int) -> dict[str, list[Path]]:
+    """Up to `most` files of each language from what is installed beside the tests."""
+    found: dict[str, list[Path]] = {}
+    for root in (STDLIB, INCLUDE, SITE):
+        for folder, folders, names in os.walk(root):
+            if Path(folder) == STDLIB and "site-packages" in folders:
+                folders.remove("site-packages")
+            for path in (Path(folder, name) for name in sorted(names)):
+                language = language_of(path.name)
+                if language and language != "notebook" and 1_000 < path.stat().st_size < 120_000:
+                    found.setdefault(language, []).append(path)
+    pick = Random(2)
+    return {name: pick.sample(paths, min(most, len(paths))) for name, paths in found.items()}
+
+
+def check_installed(most: int) -> None:
+    found = installed_sources(most)
+    assert found.keys() >= {"python", "c", "cpp", "json", "text"}
+    for paths in found.values():
+        for path in paths:
+            check(path.name, read(path))
+
+
+def test_installed_sources_keep_the_promises() -> None:
+    """In every language that is at hand: lossless, right lines, within the window."""
+    check_installed(3)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1_800)
+def test_many_installed_sources_keep_the_promises() -> None:
+    """The same for hundreds of files of each language."""
+    check_installed(300)
 
 
 @pytest.mark.parametrize(
@@ -139,6 +186,17 @@ def embedded(path: str, text: str) -> Counter[str]:
         "deep classes": ("a.java", "class A {\n" * 10_000),
         "deep headings": ("a.md", "".join(f"{'#' * (i % 6 + 1)} a\n" for i in range(20_000))),
         "NULs": ("a.py", "def f():\n    return '\0'\n" * 100),
+        "5 MB on a line": ("a.js", "var a=1;" * 650_000),
+        "only comments": ("a.py", "# Nothing but words about nothing.\n" * 20_000),
+        "deep JSON": ("a.json", "[" * 10_000 + "]" * 10_000),
+        "deep mappings": ("a.yaml", "".join(f"{' ' * (i % 300)}a:\n" for i in range(10_000))),
+        "random bytes": ("a.js", Random(1).randbytes(500_000).decode("latin-1").replace("\0", "")),
+        "random signs": ("a.js", "".join(Random(1).choices(printable, k=500_000))),
+        "open generics": ("a.java", ("a<" * 30 + "\n") * 5_000),
+        "open tags": ("a.cs", ("<a " * 30 + "\n") * 5_000),
+        "endless literals": ("a.lua", ("\\ " * 40 + "\n") * 2_000),
+        "endless strings": ("a.rb", ("\\ " * 40 + "\n") * 2_000),
+        "mixed brackets": ("a.kt", ("([{<" * 20 + "\n") * 2_000),
     }.values(),
 )
 @pytest.mark.timeout(30)
