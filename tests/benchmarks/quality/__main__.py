@@ -1,0 +1,3 @@
+from tests.benchmarks.quality.run import main
+
+main()

@@ -1,0 +1,106 @@
+"""Searching slices by vector and by word, and how well that went."""
+
+from __future__ import annotations
+
+import re
+import sqlite3
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from .corpora import Query, Repository
+    from .splitters import Slice
+    from .vectors import Vectors
+
+NAMES_WEIGHT = 4.0
+"""How much more a word counts in a path or symbol than in the text."""
+
+RRF_K = 60
+DEPTH = 100
+"""How far down each list is fused."""
+
+_WORD = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+|[^\W\d_a-zA-Z]+")
+
+
+def words(text: str) -> str:
+    """The words of identifiers, split at case, digits and underscores."""
+    return " ".join(_WORD.findall(text)).lower()
+
+
+class WordIndex:
+    """BM25 by SQLite's FTS5 over text, path and symbol."""
+
+    def __init__(self, slices: Sequence[Slice]) -> None:
+        self._database = sqlite3.connect(":memory:")
+        self._database.execute(
+            "CREATE VIRTUAL TABLE slices USING fts5(text, path, symbol, tokenize='porter ascii')"
+        )
+        self._database.executemany(
+            "INSERT INTO slices(rowid, text, path, symbol) VALUES (?, ?, ?, ?)",
+            (
+                (row, words(each.document), words(each.path), words(each.symbol))
+                for row, each in enumerate(slices)
+            ),
+        )
+
+    def search(self, query: str) -> list[int]:
+        """The best slices by the words of `query`, any of which may match."""
+        terms = " OR ".join(f'"{word}"' for word in dict.fromkeys(words(query).split()))
+        if not terms:
+            return []
+        found = self._database.execute(
+            "SELECT rowid FROM slices WHERE slices MATCH ? "
+            "ORDER BY bm25(slices, 1.0, ?, ?), rowid LIMIT ?",
+            [terms, NAMES_WEIGHT, NAMES_WEIGHT, DEPTH],
+        )
+        return [row for (row,) in found]
+
+
+def by_vector(query: Vectors, vectors: Vectors) -> list[int]:
+    """All slices, the nearest first."""
+    order: list[int] = np.argsort(-(vectors @ query), kind="stable").tolist()
+    return order
+
+
+def fuse(*rankings: Sequence[int]) -> list[int]:
+    """Reciprocal rank fusion."""
+    scores: dict[int, float] = {}
+    for ranking in rankings:
+        for place, row in enumerate(ranking[:DEPTH], 1):
+            scores[row] = scores.get(row, 0) + 1 / (RRF_K + place)
+    return sorted(scores, key=lambda row: (-scores[row], row))
+
+
+def place_of_first(
+    ranking: Iterable[int], slices: Sequence[Slice], query: Query, repository: Repository
+) -> int:
+    """The place, from 1, of the first right answer; 0 if there is none."""
+    paths: set[str] = set()
+    place = 0
+    for row in ranking:
+        found = slices[row]
+        if repository.finds == "files" and found.path in paths:
+            continue
+        paths.add(found.path)
+        place += 1
+        text = repository.files[found.path]
+        if any(t.is_met_by(found.path, text, found.start, found.end) for t in query.targets):
+            return place
+    return 0
+
+
+class Score(NamedTuple):
+    """Shares of queries with a right answer among the first 1, 5, 10; mean reciprocal rank."""
+
+    recall_1: float
+    recall_5: float
+    recall_10: float
+    mrr: float
+
+
+def score(places: Sequence[int]) -> Score:
+    """The score for the places of the first right answers."""
+    recall = [sum(0 < place <= most for place in places) / len(places) for most in (1, 5, 10)]
+    return Score(*recall, sum(1 / place for place in places if place) / len(places))
