@@ -73,7 +73,11 @@ def history(name: str, files: dict[str, str], commits: Iterable[Commit], cap: in
         and commit.paths & files.keys()
     ]
     random = Random(name.split()[0])
-    weights = {path: TOKENS.count([files[path]])[0] for commit in usable for path in commit.paths & files.keys()}
+    weights = {
+        path: TOKENS.count([files[path]])[0]
+        for commit in usable
+        for path in commit.paths & files.keys()
+    }
     wanted: set[str] = set()
     for commit in sorted(usable, key=lambda c: sum(weights.get(path, 0) for path in c.paths)):
         new = wanted | (commit.paths & files.keys())

@@ -73,34 +73,57 @@ def fuse(*rankings: Sequence[int]) -> list[int]:
     return sorted(scores, key=lambda row: (-scores[row], row))
 
 
-def place_of_first(
-    ranking: Iterable[int], slices: Sequence[Slice], query: Query, repository: Repository
-) -> int:
-    """The place, from 1, of the first right answer; 0 if there is none."""
+class Answer(NamedTuple):
+    """The first right answer: its place, from 1, and the tokens read up to its end; 0 if none."""
+
+    place: int = 0
+    tokens: int = 0
+
+
+def first_answer(
+    ranking: Iterable[int],
+    slices: Sequence[Slice],
+    sizes: Sequence[int],
+    query: Query,
+    repository: Repository,
+) -> Answer:
+    """Goes down `ranking` to the first right answer; if files are asked for, once for each."""
     paths: set[str] = set()
-    place = 0
+    place = tokens = 0
     for row in ranking:
         found = slices[row]
         if repository.finds == "files" and found.path in paths:
             continue
         paths.add(found.path)
         place += 1
+        tokens += sizes[row]
         text = repository.files[found.path]
         if any(t.is_met_by(found.path, text, found.start, found.end) for t in query.targets):
-            return place
-    return 0
+            return Answer(place, tokens)
+    return Answer()
+
+
+READ = 1000
+"""Tokens. Five of the largest chunks of ours, two of some others."""
 
 
 class Score(NamedTuple):
-    """Shares of queries with a right answer among the first 1, 5, 10; mean reciprocal rank."""
+    """Shares of queries with a right answer among the first 1, 5, 10; mean reciprocal rank; and
+    the share with one within the first `READ` tokens, because larger chunks are more to read."""
 
     recall_1: float
     recall_5: float
     recall_10: float
     mrr: float
+    within: float
 
 
-def score(places: Sequence[int]) -> Score:
-    """The score for the places of the first right answers."""
-    recall = [sum(0 < place <= most for place in places) / len(places) for most in (1, 5, 10)]
-    return Score(*recall, sum(1 / place for place in places if place) / len(places))
+def score(answers: Sequence[Answer]) -> Score:
+    """The score of a set's queries."""
+    count = len(answers)
+    recall = [sum(0 < each.place <= most for each in answers) / count for most in (1, 5, 10)]
+    return Score(
+        *recall,
+        mrr=sum(1 / each.place for each in answers if each.place) / count,
+        within=sum(0 < each.tokens <= READ for each in answers) / count,
+    )

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import platform
 import sys
 from collections import defaultdict
 from dataclasses import dataclass, field
-from datetime import date
+from datetime import datetime, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,19 +18,14 @@ from platformdirs import user_cache_path
 from reposync.chunk import CHUNKER_VERSION, WINDOW_TOKENS
 
 from .corpora import TOKENS, Repository
-from .ranking import WordIndex, by_vector, fuse, place_of_first, score
-from .splitters import Slice, Splitter, ours, recursive, windows
+from .ranking import READ, Answer, Score, WordIndex, by_vector, first_answer, fuse, score
+from .splitters import SPLITTERS, Slice, Splitter
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from .vectors import Embed
 
-SPLITTERS: dict[str, Splitter] = {
-    "40 lines": windows(),
-    "1000 chars": recursive(),
-    "ours": ours(),
-}
 PREFIXES = ("none", "symbols", "path", "both")
 MODES = ("dense", "fused")
 
@@ -39,12 +35,12 @@ class Outcome:
     """What was counted.
 
     Attributes:
-        places: for (set, splitter, prefix, mode), the place of each query's first right answer.
+        answers: for (set, splitter, prefix, mode), each query's first right answer.
         sizes: for (set, splitter), the tokens of each chunk.
         files: for each set, how many files.
     """
 
-    places: dict[tuple[str, str, str, str], list[int]] = field(
+    answers: dict[tuple[str, str, str, str], list[Answer]] = field(
         default_factory=lambda: defaultdict(list)
     )
     sizes: dict[tuple[str, str], list[int]] = field(default_factory=lambda: defaultdict(list))
@@ -78,8 +74,9 @@ def measure(
                     ):
                         dense = by_vector(question, vectors)
                         for mode, ranking in (("dense", dense), ("fused", fuse(dense, found))):
-                            place = place_of_first(ranking, slices, query, repository)
-                            outcome.places[set_name, splitter_name, prefix, mode].append(place)
+                            outcome.answers[set_name, splitter_name, prefix, mode].append(
+                                first_answer(ranking, slices, sizes, query, repository)
+                            )
     return outcome
 
 
@@ -90,53 +87,69 @@ def _embedded(piece: Slice, prefix: str) -> str:
 
 
 def table(outcome: Outcome, splitters: Sequence[str], prefixes: Sequence[str] = PREFIXES) -> str:
-    """The outcome as Markdown; in each row the best of each figure is bold."""
+    """The outcome as Markdown; the best of each figure in a row is bold."""
     lines = []
     for set_name, files in outcome.files.items():
-        asked = len(outcome.places[set_name, splitters[0], prefixes[0], "dense"])
+        asked = len(outcome.answers[set_name, splitters[0], prefixes[0], "dense"])
         lines += [f"### {set_name}: {asked} queries, {files} files", ""]
-        lines += ["Each: recall@1 / @5 / @10, MRR.", ""]
-        lines += [f"| put before | search | {' | '.join(splitters)} |", "|---|---|" + "---|" * len(splitters)]
+        lines += _head("put before the text", "search", *splitters)
         for prefix in prefixes:
             for mode in MODES:
                 scores = [
-                    score(outcome.places[set_name, name, prefix, mode]) for name in splitters
+                    score(outcome.answers[set_name, name, prefix, mode]) for name in splitters
                 ]
-                cells = []
-                for each in scores:
-                    parts = []
-                    for index, value in enumerate(each):
-                        best = round(value, 3) == max(round(other[index], 3) for other in scores)
-                        shown = f"{value:.3f}".lstrip("0")
-                        parts.append(f"**{shown}**" if best else shown)
-                    cells.append(" / ".join(parts[:3]) + ", " + parts[3])
-                lines.append(f"| {prefix} | {mode} | {' | '.join(cells)} |")
+                lines.append(_line(prefix, mode, *_cells(scores)))
         lines.append("")
-    lines += ["### Chunks", "", "| | splitter | chunks a file | tokens: median | 90 % | most | cut off unseen |", "|---|---|---|---|---|---|---|"]
+    lines += ["### chunks", ""]
+    lines += _head("", "splitter", "a file", "tokens: median", "90 %", "most", "cut off unseen")
     for (set_name, name), sizes in outcome.sizes.items():
         ordered = sorted(sizes)
         unseen = sum(max(0, size - WINDOW_TOKENS) for size in sizes) / sum(sizes)
-        lines.append(
-            f"| {set_name} | {name} | {len(sizes) / outcome.files[set_name]:.1f} "
-            f"| {ordered[len(sizes) // 2]} | {ordered[len(sizes) * 9 // 10]} | {ordered[-1]} "
-            f"| {unseen:.1%} |"
-        )
+        each = f"{len(sizes) / outcome.files[set_name]:.1f}"
+        share = [str(ordered[min(len(sizes) * n // 100, len(sizes) - 1)]) for n in (50, 90, 100)]
+        lines.append(_line(set_name, name, each, *share, f"{unseen:.1%}"))
     return "\n".join(lines)
+
+
+def _cells(scores: Sequence[Score]) -> list[str]:
+    best = [max(round(value, 3) for value in column) for column in zip(*scores, strict=True)]
+    cells = []
+    for each in scores:
+        shown = [
+            f"**{value:.3f}**" if round(value, 3) == most else f"{value:.3f}"
+            for value, most in zip(each, best, strict=True)
+        ]
+        r1, r5, r10, mrr, within = (text.replace("0.", ".") for text in shown)
+        cells.append(f"{mrr} · {r1} {r5} {r10} · {within}")
+    return cells
+
+
+def _head(*cells: str) -> list[str]:
+    return [_line(*cells), "|" + "---|" * len(cells)]
+
+
+def _line(*cells: str) -> str:
+    return f"| {' | '.join(cells)} |"
 
 
 def as_json(outcome: Outcome) -> dict[str, Any]:
     """The same figures for a program."""
     return {
         "scores": [
-            {"set": s, "splitter": n, "prefix": p, "mode": m, "queries": len(places)}
-            | score(places)._asdict()
-            for (s, n, p, m), places in outcome.places.items()
+            {"set": s, "splitter": n, "prefix": p, "mode": m, "queries": len(answers)}
+            | score(answers)._asdict()
+            for (s, n, p, m), answers in outcome.answers.items()
         ],
         "chunks": [
             {"set": s, "splitter": n, "files": outcome.files[s], "sizes": sorted(sizes)}
             for (s, n), sizes in outcome.sizes.items()
         ],
     }
+
+
+def _machine() -> str:
+    python = platform.python_version()
+    return f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores, Python {python}"
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -166,13 +179,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
     }
     embed = cached(make_embedder(None).embed, options.cache / "vectors.sqlite")
     outcome = measure({name: found for name, found in sets.items() if found}, embed)
-    print(f"Chunker {CHUNKER_VERSION}; {date.today()}; {platform.platform()}, Python {platform.python_version()}")  # noqa: DTZ011
+    print(f"Chunker {CHUNKER_VERSION}; {datetime.now(timezone.utc):%Y-%m-%d}; {_machine()}")
     for name, repositories in sets.items():
         each = [f"{each.name} ({len(each.queries)})" for each in repositories]
         print(f"{name}: {', '.join(each)}")
     for what in missing:
         print(f"NOT MEASURED: {what}")
-    print()
+    print(f"\nEach: MRR · recall@1 @5 @10 · a right answer within {READ} tokens of answers.\n")
     print(table(outcome, list(SPLITTERS)))
     if options.json:
         options.json.write_text(json.dumps(as_json(outcome), indent=1) + "\n")

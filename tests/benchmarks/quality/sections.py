@@ -92,7 +92,7 @@ def _first_paragraph(source: str, start: int, end: int) -> tuple[int, int] | Non
         return None
     for paragraph in _PARAGRAPH.finditer(source, body, min(end, body + 800)):
         before = source[body : paragraph.start()].strip()
-        if set(before) - set("=-~^*`#\""):
+        if set(before) - set('=-~^*`#"'):
             return None  # something else comes first: a list, code, a picture
         stop = _SENTENCE_END.search(source, paragraph.start(), paragraph.end())
         return (paragraph.start(), stop.end()) if stop else None

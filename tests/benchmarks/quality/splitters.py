@@ -36,6 +36,8 @@ def ours(**settings: int) -> Splitter:
 
     def split(path: str, text: str) -> list[Slice]:
         chunks = chunker.chunk(path, text)
+        if not chunks:
+            return []
         names = _Names(path, text)
         slices, start = [], 0
         for chunk in chunks:
@@ -89,6 +91,8 @@ def _recursive(text: str, size: int, separators: list[str]) -> Iterator[str]:
 
 def _by(cut: Callable[[str], Iterator[str]]) -> Splitter:
     def split(path: str, text: str) -> list[Slice]:
+        if not text.strip():
+            return []
         names = _Names(path, text)
         slices, start = [], 0
         for document in cut(text):
@@ -128,3 +132,10 @@ def _outlined(language: str, text: str) -> tuple[list[str], Outline]:
     outline = _outline(language, text, lines)
     outline.embeds_context = True
     return lines, outline
+
+
+SPLITTERS: dict[str, Splitter] = {
+    "40 lines": windows(),
+    "1000 chars": recursive(),
+    "ours": ours(),
+}

@@ -39,7 +39,9 @@ def cached(embed: Embed, path: Path) -> Embed:
             with database:
                 for key, vector in zip(batch, vectors, strict=True):
                     known[key] = np.asarray(vector, dtype=np.float32)
-                    database.execute("INSERT INTO vectors VALUES (?, ?)", [key, known[key].tobytes()])
+                    database.execute(
+                        "INSERT INTO vectors VALUES (?, ?)", [key, known[key].tobytes()]
+                    )
         return np.stack([known[key] for key in keys])
 
     return look_up
