@@ -15,8 +15,8 @@ TOKENS = TokenCounter()
 
 GOOD_PART = 250
 """Characters, white space left out. A chunk answers a query if it holds half of what was asked for,
-or this much of it: no chunk of 200 tokens holds half of a long function, nor need it. With 250, each
-splitter can answer every query; with 500, only the larger chunks could answer some of them."""
+or this much of it: no chunk of 200 tokens holds half of a long function, nor need it. With 250 any
+splitter can answer every query; with 500 only the larger chunks could answer some of them."""
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ from reposync.chunk import CHUNKER_VERSION, WINDOW_TOKENS
 
 from .corpora import TOKENS, Repository
 from .ranking import READ, Answer, Score, WordIndex, by_vector, first_answer, fuse, score
-from .splitters import SPLITTERS, Slice, Splitter
+from .splitters import SPLITTERS, VARIANTS, Slice, Splitter
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -50,8 +50,8 @@ class Outcome:
 def measure(
     sets: Mapping[str, Sequence[Repository]],
     embed: Embed,
-    splitters: Mapping[str, Splitter] = SPLITTERS,
-    prefixes: Sequence[str] = PREFIXES,
+    splitters: Mapping[str, Splitter],
+    prefixes: Sequence[str],
 ) -> Outcome:
     """Asks every repository every query, by every way of cutting it and of embedding that."""
     outcome = Outcome()
@@ -86,7 +86,7 @@ def _embedded(piece: Slice, prefix: str) -> str:
     return "\n".join(filter(None, [path, context, piece.document]))
 
 
-def table(outcome: Outcome, splitters: Sequence[str], prefixes: Sequence[str] = PREFIXES) -> str:
+def table(outcome: Outcome, splitters: Sequence[str], prefixes: Sequence[str]) -> str:
     """The outcome as Markdown; the best of each figure in a row is bold."""
     lines = []
     for set_name, files in outcome.files.items():
@@ -162,7 +162,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
         default=user_cache_path("reposync-quality"),
         help="folder for vectors and downloaded sources",
     )
+    parser.add_argument(
+        "--variants", action="store_true", help="ours with other parameters, not other splitters"
+    )
     options = parser.parse_args(arguments)
+    splitters, prefixes = (VARIANTS, ["symbols"]) if options.variants else (SPLITTERS, PREFIXES)
 
     from reposync.embed import make_embedder
 
@@ -178,7 +182,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
         "sentence to section": [section_repository()],
     }
     embed = cached(make_embedder(None).embed, options.cache / "vectors.sqlite")
-    outcome = measure({name: found for name, found in sets.items() if found}, embed)
+    outcome = measure(
+        {name: found for name, found in sets.items() if found}, embed, splitters, prefixes
+    )
     print(f"Chunker {CHUNKER_VERSION}; {datetime.now(timezone.utc):%Y-%m-%d}; {_machine()}")
     for name, repositories in sets.items():
         each = [f"{each.name} ({len(each.queries)})" for each in repositories]
@@ -186,7 +192,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     for what in missing:
         print(f"NOT MEASURED: {what}")
     print(f"\nEach: MRR · recall@1 @5 @10 · a right answer within {READ} tokens of answers.\n")
-    print(table(outcome, list(SPLITTERS)))
+    print(table(outcome, list(splitters), prefixes))
     if options.json:
         options.json.write_text(json.dumps(as_json(outcome), indent=1) + "\n")
     if missing:

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from functools import cache
 from typing import NamedTuple
+from unittest.mock import patch
 
-from reposync.chunk import Chunker, language_of
+from reposync.chunk import Chunker, language_of, pack
 from reposync.chunk.chunker import _outline
 from reposync.chunk.outline import Outline, split_lines
 
@@ -30,12 +31,13 @@ class Slice(NamedTuple):
 Splitter = Callable[[str, str], list[Slice]]
 
 
-def ours(**settings: int) -> Splitter:
+def ours(max_tokens: int = 200, least_fill: float = pack.LEAST_FILL) -> Splitter:
     """The library's chunker."""
-    chunker = Chunker(**settings)
+    chunker = Chunker(max_tokens)
 
     def split(path: str, text: str) -> list[Slice]:
-        chunks = chunker.chunk(path, text)
+        with patch.object(pack, "LEAST_FILL", least_fill):
+            chunks = chunker.chunk(path, text)
         if not chunks:
             return []
         names = _Names(path, text)
@@ -139,3 +141,9 @@ SPLITTERS: dict[str, Splitter] = {
     "1000 chars": recursive(),
     "ours": ours(),
 }
+
+VARIANTS: dict[str, Splitter] = {
+    **{f"{tokens} tokens": ours(max_tokens=tokens) for tokens in (120, 150, 200, 240)},
+    **{f"{fill:.0%} full": ours(least_fill=fill) for fill in (0.2, 0.4, 0.5, 0.6, 0.7)},
+}
+"""Ours with other parameters, each the default but for what its name says."""

@@ -98,10 +98,10 @@ def test_the_whole_path(repositories: list[Repository], tmp_path: Path) -> None:
         return hashed(texts)
 
     sets = {"all": repositories}
-    outcome = measure(sets, cached(embed, tmp_path / "vectors.sqlite"))
-    shown, once = table(outcome, list(SPLITTERS)), asked
-    again = measure(sets, cached(embed, tmp_path / "vectors.sqlite"))
-    assert table(again, list(SPLITTERS)) == shown
+    outcome = measure(sets, cached(embed, tmp_path / "vectors.sqlite"), SPLITTERS, PREFIXES)
+    shown, once = table(outcome, list(SPLITTERS), PREFIXES), asked
+    again = measure(sets, cached(embed, tmp_path / "vectors.sqlite"), SPLITTERS, PREFIXES)
+    assert table(again, list(SPLITTERS), PREFIXES) == shown
     assert asked == once
     assert len(outcome.answers) == len(SPLITTERS) * len(PREFIXES) * 2
     assert all(answer.place for answers in outcome.answers.values() for answer in answers)
