@@ -18,7 +18,7 @@ from reposync.chunk.prose import PROSE, prose_outline
 from reposync.chunk.units import Scale, Unit
 from reposync.records import Chunk
 
-CHUNKER_VERSION = "2"
+CHUNKER_VERSION = "3"
 """Takes part in the recipe: raise it whenever the same text may be cut or described differently."""
 
 WINDOW_TOKENS = 254
