@@ -1,7 +1,7 @@
 """How well a repository is found again, for several ways of cutting it.
 
     python -m tests.benchmarks.quality            # the table of docs/explanation/chunking.md
-    python -m tests.benchmarks.quality --json results.json
+    python -m tests.benchmarks.quality --compare equal --json results.json
 
 ``corpora`` says what a repository and a query are; ``functions``, ``commits`` and ``sections`` make
 them from what is installed and from real histories; ``splitters`` cut; ``ranking`` searches and

@@ -127,3 +127,16 @@ def score(answers: Sequence[Answer]) -> Score:
         mrr=sum(1 / each.place for each in answers if each.place) / count,
         within=sum(0 < each.tokens <= READ for each in answers) / count,
     )
+
+
+def lead(ours: Sequence[Answer], others: Sequence[Answer]) -> tuple[float, float]:
+    """By how much the first has the better mean reciprocal rank, and the standard error of that.
+
+    Both were asked the same, so the error is that of the differences, query by query.
+    """
+    ranks = [
+        np.array([1 / each.place if each.place else 0.0 for each in answers])
+        for answers in (ours, others)
+    ]
+    difference = ranks[0] - ranks[1]
+    return float(difference.mean()), float(difference.std() / len(difference) ** 0.5)

@@ -8,6 +8,7 @@ import os
 import platform
 import sys
 from collections import defaultdict
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from pathlib import Path
@@ -18,16 +19,19 @@ from platformdirs import user_cache_path
 from reposync.chunk import CHUNKER_VERSION, WINDOW_TOKENS
 
 from .corpora import TOKENS, Repository
-from .ranking import READ, Answer, Score, WordIndex, by_vector, first_answer, fuse, score
-from .splitters import SPLITTERS, VARIANTS, Slice, Splitter
+from .ranking import READ, Answer, Score, WordIndex, by_vector, first_answer, fuse, lead, score
+from .splitters import EQUAL, SPLITTERS, VARIANTS, Slice, Splitter
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-
     from .vectors import Embed
 
 PREFIXES = ("none", "symbols", "path", "both")
 MODES = ("dense", "fused")
+COMPARISONS: dict[str, tuple[Mapping[str, Splitter], Sequence[str]]] = {
+    "usual": (SPLITTERS, PREFIXES),
+    "equal": (EQUAL, ["symbols"]),
+    "variants": (VARIANTS, ["symbols"]),
+}
 
 
 @dataclass
@@ -100,7 +104,17 @@ def table(outcome: Outcome, splitters: Sequence[str], prefixes: Sequence[str]) -
                 ]
                 lines.append(_line(prefix, mode, *_cells(scores)))
         lines.append("")
-    lines += ["### chunks", ""]
+    lines += [f"### {splitters[-1]}: lead in MRR, ± standard error", ""]
+    lines += _head("", "put before the text", "search", *splitters[:-1])
+    for set_name in outcome.files:
+        for prefix in prefixes:
+            for mode in MODES:
+                answers = [outcome.answers[set_name, name, prefix, mode] for name in splitters]
+                leads = [lead(answers[-1], other) for other in answers[:-1]]
+                lines.append(
+                    _line(set_name, prefix, mode, *(f"{d:+.3f} ± {e:.3f}" for d, e in leads))
+                )
+    lines += ["", "### chunks", ""]
     lines += _head("", "splitter", "a file", "tokens: median", "90 %", "most", "cut off unseen")
     for (set_name, name), sizes in outcome.sizes.items():
         ordered = sorted(sizes)
@@ -163,10 +177,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
         help="folder for vectors and downloaded sources",
     )
     parser.add_argument(
-        "--variants", action="store_true", help="ours with other parameters, not other splitters"
+        "--compare",
+        choices=COMPARISONS,
+        default="usual",
+        help="usual: with splitters as they are usually set up; equal: with such that make chunks "
+        "as large as ours; variants: ours with other parameters",
     )
     options = parser.parse_args(arguments)
-    splitters, prefixes = (VARIANTS, ["symbols"]) if options.variants else (SPLITTERS, PREFIXES)
+    splitters, prefixes = COMPARISONS[options.compare]
 
     from reposync.embed import make_embedder
 

@@ -142,6 +142,13 @@ SPLITTERS: dict[str, Splitter] = {
     "ours": ours(),
 }
 
+EQUAL: dict[str, Splitter] = {
+    "16 lines": windows(16),
+    "550 chars": recursive(550),
+    "ours": ours(),
+}
+"""The same, with chunks about as large as ours: the fewer there are, the higher stands each."""
+
 VARIANTS: dict[str, Splitter] = {
     **{f"{tokens} tokens": ours(max_tokens=tokens) for tokens in (120, 150, 200, 240)},
     **{f"{fill:.0%} full": ours(least_fill=fill) for fill in (0.2, 0.4, 0.5, 0.6, 0.7)},
