@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from chroma_server import Server, connect, disconnect
 from support import Desk, make_folder
 
 from reposync import SyncConfig
 
 from .proxy import Proxy, proxied
-from .server import Server, connected, running
 
 if TYPE_CHECKING:
     from chromadb.api import ClientAPI
@@ -29,15 +28,8 @@ def some_slow(cases: Iterable[Any], *short: Any) -> list[Any]:
 
 
 @pytest.fixture(autouse=True)
-def _own_home(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nothing is read from, or left in, the home of whoever runs the tests."""
-    home = tmp_path_factory.mktemp("home")
-    monkeypatch.setenv("HOME", str(home))
-    for name in ("STATE", "DATA", "CACHE", "CONFIG"):
-        monkeypatch.setenv(f"XDG_{name}_HOME", str(home / name.lower()))
-    monkeypatch.setenv("GIT_CONFIG_GLOBAL", os.devnull)
-    monkeypatch.setenv("GIT_CONFIG_NOSYSTEM", "1")
-    monkeypatch.delenv("REPOSYNC_STORE", raising=False)
+def _own_home(own_home: Path) -> None:
+    """Each test has a home of its own."""
 
 
 @pytest.fixture
@@ -56,15 +48,6 @@ def desk(tmp_path: Path) -> Desk:
     return desk
 
 
-@pytest.fixture(scope="session")
-def server() -> Iterator[Server]:
-    """A real Chroma server; each test uses a collection of its own."""
-    folder = make_folder("reposync-served-")
-    with running(folder) as server:
-        yield server
-    shutil.rmtree(folder)
-
-
 @pytest.fixture
 def proxy(server: Server) -> Iterator[Proxy]:
     """A proxy before the server."""
@@ -75,8 +58,9 @@ def proxy(server: Server) -> Iterator[Proxy]:
 @pytest.fixture
 def client(proxy: Proxy) -> Iterator[ClientAPI]:
     """A client that goes through the proxy."""
-    with connected(proxy.port) as client:
-        yield client
-        proxy.heal()
-        for found in client.list_collections():
-            client.delete_collection(found.name)
+    client = connect(f"http://127.0.0.1:{proxy.port}/default_database")
+    yield client
+    proxy.heal()
+    for found in client.list_collections():
+        client.delete_collection(found.name)
+    disconnect(client)

@@ -277,7 +277,7 @@ NAMES = [
 
 def test_absurd_texts_are_cut_to_size(desk: Desk) -> None:
     """Whatever a text file holds, no piece too long for the model or Chroma reaches either."""
-    desk.embedding, desk.config = Wary(), SyncConfig()
+    desk.embedding, desk.config = Wary(), SyncConfig(max_line_chars=10**6, index_minified=True)
     for path, text in ABSURD.items():
         desk.write(path, text)
     result = desk.sync()

@@ -11,13 +11,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from chroma_server import Server
 from support import Desk, check_exact, counts, expected_texts, read_rows
 
 from reposync import DeadlineExceeded, StoreError, StoreUnavailable, SyncConfig, SyncError
 
 from .conftest import some_slow
 from .proxy import Fault, Proxy, Request, answer, cut_after, cut_before, hold
-from .server import Server, connected, running
 
 if TYPE_CHECKING:
     from chromadb.api import ClientAPI
@@ -404,18 +404,15 @@ def test_a_server_whose_index_is_truncated(desk: Desk, tmp_path: Path) -> None:
     for number in range(1100):
         desk.write(f"many/{number}.txt", f"one of many texts: {number}\n")
     folder = tmp_path / "served"
-    with running(folder) as server, connected(server.port) as client:
+    with Server(folder) as server, server.client() as client:
         assert desk.sync(store=client).ok
+        server.stop()
     (header,) = folder.glob("*/header.bin")
     os.truncate(header, header.stat().st_size // 2)
     desk.write("note00.txt", "an edited note\n")
-    with (
-        running(folder, server.port),
-        connected(server.port) as client,
-        pytest.raises(StoreError, match="sync again"),
-    ):
+    with server, server.client() as client, pytest.raises(StoreError, match="sync again"):
         desk.sync(store=client)
-    with running(folder, server.port), connected(server.port) as client:
+    with server, server.client() as client:
         client.delete_collection("repo")
         result = desk.sync(store=client)
         assert (result.ok, result.chunks.total) == (True, 1120)
