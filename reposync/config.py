@@ -32,7 +32,8 @@ class SyncConfig(BaseModel):
     """No files that match one of these patterns (``.gitignore`` syntax)."""
 
     max_file_bytes: Annotated[int, Field(gt=0)] = 1024**2
-    """Bytes; larger files are skipped. 1 MiB: what is larger is hardly ever written by a person."""
+    """Bytes; larger files are skipped. 1 MiB: what is larger is hardly ever written by a person.
+    Notebooks may be 16 times as large: they are mostly outputs, which are not indexed."""
 
     max_files: Annotated[int, Field(gt=0)] | None = None
     """At most so many files, by the order of their paths; the others are skipped as "over_limit",

@@ -12,6 +12,7 @@ from reposync.config import SyncConfig
 from reposync.errors import ConfigError
 from reposync.origin import find_origin, open_source
 from reposync.scan import Entry, Source
+from reposync.scan.entry import most_bytes
 from reposync.scan.paths import escape_path
 
 _DETAILS = {
@@ -102,7 +103,9 @@ def _of_entry(source: Source, entry: Entry, config: SyncConfig) -> Explanation:
     detail = _DETAILS.get(seen.skip, "")
     if seen.skip == "too_large":
         size = f"{seen.stat.size} bytes" if seen.stat else "it"
-        detail = f"{size} are more than max_file_bytes={config.max_file_bytes}"
+        limit = most_bytes(entry.path, config.max_file_bytes)
+        share = f"{limit // config.max_file_bytes} * " if limit > config.max_file_bytes else ""
+        detail = f"{size} are more than {share}max_file_bytes={config.max_file_bytes}"
     elif seen.skip == "over_limit":
         limits = (config.max_files, config.max_total_bytes)
         detail = "files before it reach max_files={} or max_total_bytes={}".format(*limits)

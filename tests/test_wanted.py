@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import subprocess
 from pathlib import Path
@@ -271,3 +272,21 @@ def test_a_commit_is_judged_as_its_checkout_is(desk: Desk) -> None:
     assert commit.encodings == folder.encodings
     assert set(commit.redactions) == set(folder.redactions)
     assert indexed(desk) == texts
+
+
+def test_a_notebook_is_wanted_for_its_cells(desk: Desk) -> None:
+    """Pictures in the outputs make a notebook large and its lines long; its cells are indexed."""
+    cell = {"cell_type": "code", "execution_count": 1, "id": "a", "metadata": {}}
+    picture = {"output_type": "display_data", "metadata": {}, "data": {"image/png": "A" * 2**21}}
+    notebook = {
+        "cells": [{**cell, "source": ["plot(values)\n"], "outputs": [picture]}],
+        "metadata": {},
+        "nbformat": 4,
+        "nbformat_minor": 5,
+    }
+    desk.write("plots.ipynb", json.dumps(notebook, indent=1))
+    desk.write("large.txt", "a line\n" * 2**18)
+    result = desk.sync(config=SyncConfig())
+    assert {skip.path: skip.reason for skip in result.skipped}["large.txt"] == "too_large"
+    rows = [row for row in desk.rows().values() if row.metadata["path"] == "plots.ipynb"]
+    assert [row.document for row in rows] == ["plot(values)\n"]

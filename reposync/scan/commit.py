@@ -8,7 +8,7 @@ from operator import attrgetter
 from typing import TYPE_CHECKING
 
 from reposync.records import Failure, Seen, SkipReason
-from reposync.scan.entry import Entry, failed
+from reposync.scan.entry import Entry, failed, most_bytes
 from reposync.scan.git import GitState
 from reposync.scan.git_command import relative_to_root
 from reposync.scan.ignore import MAX_RULES_BYTES, above_root, split_lines
@@ -68,7 +68,7 @@ class CommitSource:
             data = self._leaves[unescape_path(entry.path)].read()
         except OSError as error:
             return Seen(entry.path, failure=failed(entry.path, error))
-        if len(data) > self._config.max_file_bytes:
+        if len(data) > most_bytes(entry.path, self._config.max_file_bytes):
             return Seen(entry.path, entry.stat, skip="too_large")
         assert entry.stat is not None
         return judge(entry, data, entry.stat, self._rules)
@@ -109,9 +109,8 @@ class CommitSource:
             return Entry(path, failure=failed(path, lost))
         if leaf.size == 0:
             return Entry(path, leaf.stamp, "empty")
-        return Entry(
-            path, leaf.stamp, "too_large" if leaf.size > self._config.max_file_bytes else None
-        )
+        too_large = leaf.size > most_bytes(path, self._config.max_file_bytes)
+        return Entry(path, leaf.stamp, "too_large" if too_large else None)
 
     def is_folder(self, raw: bytes) -> bool:
         """See `View`."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 from reposync.records import Redaction, Verdict
+from reposync.scan.entry import NOTEBOOK
 from reposync.scan.generated import generated_by, has_longer_line, minified_by
 from reposync.scan.redact import find_secrets, places, redact
 from reposync.scan.text import decode
@@ -71,6 +72,8 @@ def _unwanted(path: str, text: str, rules: Rules, *, exempt: bool) -> Verdict | 
         return Verdict("minified", why)
     if not (rules.generated or exempt) and (why := generated_by(path, text)):
         return Verdict("generated", why)
+    if path.lower().endswith(NOTEBOOK):
+        return None  # its long lines are pictures, and are not indexed
     if has_longer_line(text, rules.max_line_chars):
         return Verdict("long_lines", f"a line of more than {rules.max_line_chars} characters")
     return None

@@ -10,6 +10,8 @@ from reposync.records import Failure, FileStat, SkipReason
 from reposync.scan.paths import escape_path
 
 MAX_FILE_BYTES = 1_048_576
+NOTEBOOK_SHARE = 16
+NOTEBOOK = ".ipynb"
 
 # Between the look at a file and its opening it may have become a symlink or a FIFO: the one must
 # not be followed, and the other not be waited for.
@@ -59,7 +61,13 @@ def look(prefix: bytes, raw: bytes, max_file_bytes: int) -> Entry | None:
         return None
     except OSError as error:
         return Entry(path, failure=failed(path, error))
-    return Entry(path, file_stat(found), _skip(found, max_file_bytes))
+    return Entry(path, file_stat(found), _skip(found, most_bytes(path, max_file_bytes)))
+
+
+def most_bytes(path: str, max_file_bytes: int) -> int:
+    """How large a file may be: a notebook is mostly outputs, pictures above all, and those are not
+    indexed."""
+    return max_file_bytes * NOTEBOOK_SHARE if path.lower().endswith(NOTEBOOK) else max_file_bytes
 
 
 def _skip(found: os.stat_result, max_file_bytes: int) -> SkipReason | None:

@@ -11,7 +11,14 @@ from typing import TYPE_CHECKING
 
 from reposync.records import Failure, FileStat, Seen, SkipReason
 from reposync.scan import content
-from reposync.scan.entry import MAX_FILE_BYTES, OPEN_SAFELY, Entry, failed, file_stat
+from reposync.scan.entry import (
+    MAX_FILE_BYTES,
+    OPEN_SAFELY,
+    Entry,
+    failed,
+    file_stat,
+    most_bytes,
+)
 from reposync.scan.paths import unescape_path
 from reposync.scan.rules import Rules
 
@@ -51,7 +58,7 @@ def read_entry(
     for attempt in range(1, _ATTEMPTS + 1):
         before = time.time_ns()
         try:
-            data, found = _read(location, max_file_bytes)
+            data, found = _read(location, most_bytes(entry.path, max_file_bytes))
         except _Changed:
             time.sleep(_PAUSE_SECONDS * attempt)
         except _NotForReading as reason:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Literal
 if TYPE_CHECKING:
     from reposync.config import SyncConfig
 
-VERSION = 1
+VERSION = 2
 """Raise it whenever `reposync.scan.content.judge` may answer otherwise for the same file: then
 every file is read and judged again. Rules of names need no version: they are applied each time."""
 
