@@ -359,14 +359,27 @@ def refresh(system: System) -> None:
     """Replace a system's stale native bindings under its live clients (4 ms).
 
     Stopping it first would break calls that other threads have under way; started alone, those end
-    on the old bindings and the next ones see what is on disk.
+    on the old bindings and the next ones see what is on disk. Another thread may close the last
+    client meanwhile; bindings that are made after that would stay open for ever.
     """
     from chromadb.api import ServerAPI
 
-    try:
-        cast("Any", system).instance(ServerAPI).start()
-    except Exception as error:
-        raise _ours(error, "reading the store anew", StoreUnavailable) from error
+    server = cast("Any", system).instance(ServerAPI)
+    with _opening:
+        if not _is_in_use(system):
+            return
+        try:
+            server.start()
+        except Exception as error:
+            raise _ours(error, "reading the store anew", StoreUnavailable) from error
+        if not _is_in_use(system):  # closed by a host of ours just now
+            server.stop()
+
+
+def _is_in_use(system: System) -> bool:
+    from chromadb.api.shared_system_client import SharedSystemClient
+
+    return system in SharedSystemClient._identifier_to_system.values()  # noqa: SLF001
 
 
 def _quiet(chroma: ChromaCollection) -> ChromaCollection:

@@ -27,6 +27,7 @@ from reposync import (
 from reposync.freshness import BUSY_SECONDS, GAP_SECONDS, FolderState, State
 from reposync.lock.queue import LOOKS_AT_THE_DEAD, POLL_SECONDS, Queue
 from reposync.lock.stats import KEPT, Meter, Spread
+from reposync.store import refresh
 
 DEADLINE = 30
 
@@ -320,6 +321,25 @@ def test_a_client_is_opened_under_the_lock(store: Path) -> None:
     with lock.reading():
         assert lock.used
         assert not lock.stats().refreshes
+
+
+def test_a_client_that_was_closed_is_not_opened_again(store: Path) -> None:
+    """Bringing clients up to date while another thread closes the last one leaves no file open."""
+    with ChromaLock(store):
+        opened = chromadb.PersistentClient(str(store), Settings(anonymized_telemetry=False))
+    system = opened._system
+    opened.close()
+    refresh(system)
+    wait_until(lambda: not open_files(store))
+
+
+def open_files(folder: Path) -> list[str]:
+    """The files below a folder that this process has open."""
+    found = []
+    for number in os.listdir("/proc/self/fd"):
+        with suppress(FileNotFoundError):  # that of the listing itself
+            found.append(os.readlink(f"/proc/self/fd/{number}"))
+    return [path for path in found if path.startswith(f"{folder}/")]
 
 
 # -- the decorator -----------------------------------------------------------------------------

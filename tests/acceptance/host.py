@@ -61,7 +61,8 @@ class Host:
     @cached_property
     def client(self) -> ClientAPI:
         settings = Settings(anonymized_telemetry=False)
-        return chromadb.PersistentClient(str(self.store), settings=settings)
+        with ChromaLock(self.store):  # two that make a store at once: "database is locked"
+            return chromadb.PersistentClient(str(self.store), settings=settings)
 
     @cached_property
     def lock(self) -> ChromaLock:

@@ -121,7 +121,8 @@ def upsert(options: argparse.Namespace, record: Record) -> None:
 
     who = f"upsert {os.getpid()}"
     settings = Settings(anonymized_telemetry=False)
-    client = chromadb.PersistentClient(str(options.store), settings=settings)
+    with ChromaLock(options.store):  # two that make a store at once: "database is locked"
+        client = chromadb.PersistentClient(str(options.store), settings=settings)
     lock = ChromaLock(client, timeout=60.0)
     with lock:
         notes = client.get_or_create_collection(f"notes-{os.getpid()}", embedding_function=None)
@@ -204,7 +205,8 @@ def querying(options: argparse.Namespace, record: Record) -> Iterator[None]:
     from reposync import ChromaLock
 
     settings = Settings(anonymized_telemetry=False)
-    client = chromadb.PersistentClient(str(options.store), settings=settings)
+    with ChromaLock(options.store):  # two that make a store at once: "database is locked"
+        client = chromadb.PersistentClient(str(options.store), settings=settings)
     lock = ChromaLock(client, timeout=60.0) if options.query == "reading" else None
     vector = list(hash_vectors(["a question"], options.dimension))
     ended = threading.Event()
