@@ -6,24 +6,24 @@ lock here also gets a client that sees what others wrote.
 
 from __future__ import annotations
 
-import functools
-import inspect
 import os
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from contextvars import ContextVar
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, cast
+from typing import TYPE_CHECKING
 from weakref import WeakKeyDictionary
 
-from reposync.errors import ConfigError, LockError, LockTimeout
+from reposync.errors import LockError, LockTimeout
 from reposync.freshness import STATE_FOLDER, FolderState, Hold, make_token
+from reposync.lock.also import check_reusable, holding
+from reposync.lock.clients import are_fresh, bring_up_to_date, note_glance, note_writer
 from reposync.lock.file import make_folder
 from reposync.lock.queue import Queue, Taken, Waiting, line_up, poll, wait, wait_async
 from reposync.lock.stats import LockStats, Meter
-from reposync.store import Store, forked, live_systems, refresh
+from reposync.store import Store, forked
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -31,9 +31,6 @@ if TYPE_CHECKING:
     from chromadb.config import System
 
 LOCK_FILE = ".chroma.lock"
-
-P = ParamSpec("P")
-R = TypeVar("R")
 
 
 @dataclass(eq=False, slots=True)
@@ -56,11 +53,6 @@ _held: dict[object, _Held] = {}
 # The holds of this task, and of those that it waits for: they inherit its context.
 _of_this_task: ContextVar[tuple[_Held, ...]] = ContextVar("reposync_holds", default=())
 _stacks_of_this_task: ContextVar[tuple[ExitStack, ...]] = ContextVar("reposync_stacks", default=())
-
-# Which generation of its folder each live system's native index reflects, and how the folder
-# looked then. Both belong to the system, not to a lock: any lock on the folder may refresh it.
-_reflects: WeakKeyDictionary[System, int] = WeakKeyDictionary()
-_glances: WeakKeyDictionary[System, tuple[str, str]] = WeakKeyDictionary()
 
 # An in-memory client has no file to lock; its system stands for the store.
 _memory_locks: WeakKeyDictionary[System, _MemoryLock] = WeakKeyDictionary()
@@ -104,7 +96,7 @@ class ChromaLock:
     ) -> None:
         self._store = store if isinstance(store, Store) else Store(store)
         self.timeout = timeout
-        self.also = None if also is None else _check_reusable(also)
+        self.also = None if also is None else check_reusable(also)
         self.released_at = 0.0
         self.last_hold = 0.0
         self.token = ""
@@ -137,7 +129,7 @@ class ChromaLock:
             if outer is not None:
                 self._warn(outer)
             elif self._excludes:
-                stack.enter_context(self._holding_also())
+                stack.enter_context(holding(self.also))
                 asked = time.monotonic()
                 taken = self._had(*await wait_async(self._line_up()), asked=asked)
                 held = stack.enter_context(self._holding(taken, thread=None, write=True))
@@ -164,7 +156,9 @@ class ChromaLock:
         did, the lock is held for the block: Chroma loads the index anew at the first read, and
         must not find it half-written then.
         """
-        if self._folder is None or self._outer() is not None or self._is_fresh(self._folder):
+        folder = self._folder
+        # Without a live client nothing is fresh: the block will open one.
+        if folder is None or self._outer() is not None or are_fresh(folder, loading=self._loading):
             yield
         else:
             with self.hold(write=False):
@@ -197,7 +191,7 @@ class ChromaLock:
             yield None
         else:
             asked = time.monotonic()
-            with self._holding_also():
+            with holding(self.also):
                 taken = self._had(*wait(self._line_up()), asked=asked)
                 with self._holding(taken, thread=threading.get_ident(), write=write) as held:
                     yield held.hold
@@ -274,40 +268,6 @@ class ChromaLock:
         error.holder = holder
         raise error
 
-    @contextmanager
-    def _holding_also(self) -> Iterator[None]:
-        if self.also is None:
-            yield
-            return
-        try:
-            self.also.__enter__()
-        except Exception as error:
-            kind = LockTimeout if _says_timeout(error) else LockError
-            raise kind(
-                f"The lock= that was passed could not be taken ({type(error).__name__}: {error})."
-                " Wait for its holder to end, or give it a longer timeout."
-            ) from error
-        failed: BaseException | None = None
-        try:
-            yield
-        except BaseException as error:
-            failed = error
-            raise
-        finally:
-            self._let_also_go(failed)
-
-    def _let_also_go(self, failed: BaseException | None) -> None:
-        assert self.also is not None
-        traceback = failed.__traceback__ if failed else None
-        try:
-            self.also.__exit__(type(failed) if failed else None, failed, traceback)
-        except Exception as error:
-            raise LockError(
-                f"The lock= that was passed was lost while it was held ({type(error).__name__}:"
-                f" {error}): others may have written meanwhile. Give it a longer timeout, and sync"
-                " again: that goes on from there."
-            ) from error
-
     # -- holding it ------------------------------------------------------------------------------
 
     @contextmanager
@@ -337,65 +297,30 @@ class ChromaLock:
             held.hold = hold
             if self._generation not in (None, hold.state.generation):
                 self.undisturbed = False
-            for system in live_systems(folder.folder):
-                if _reflects.get(system) != hold.state.generation:
-                    refresh(system)
-                    _reflects[system] = hold.state.generation
-                    hold.refreshed = True
+            hold.refreshed = bring_up_to_date(folder.folder, hold.state.generation)
             if hold.refreshed:
                 self._meter.refreshed()
             try:
                 yield
             finally:
                 self._generation = hold.state.generation
-                self._note_writers(hold)
+                note_writer(folder.folder, self._store.system, hold.state.generation)
         self.token = make_token(hold.state)
-        glance = folder.glance()
-        for system in live_systems(folder.folder):
-            if _reflects.get(system) == hold.state.generation:
-                _glances[system] = glance
+        note_glance(folder, hold.state.generation)
 
     def _warn(self, held: _Held) -> None:
         """Tell the others that this hold writes, and that our own client knows what."""
-        if held.hold is not None and not held.hold.warned:
-            held.hold.will_write()
-            self._note_writers(held.hold)
+        hold = held.hold
+        if hold is not None and not hold.warned:
+            hold.will_write()
+            note_writer(hold.folder.folder, self._store.system, hold.state.generation)
 
-    def _note_writers(self, hold: Hold) -> None:
-        """Note the systems whose index holds what was written under this lock.
-
-        With two systems on one folder in one process (two spellings of its path), only the one that
-        the lock was made for is known to; the other is refreshed the next time.
-        """
-        if self._store.system is not None:
-            writers = [self._store.system]
-        else:
-            live = live_systems(hold.folder.folder)
-            writers = live if len(live) == 1 else []
-        for system in writers:
-            _reflects[system] = hold.state.generation
-
-    def _is_fresh(self, folder: FolderState) -> bool:
-        """True if every live client of the folder sees all that was written."""
-        glance = folder.glance()
-        systems = live_systems(folder.folder)
-        if not systems:  # the block will open one
-            return False
-        if all(_glances.get(system) == glance for system in systems):
-            return True
-        state = folder.read()
-        if state is None or any(_reflects.get(s) != state.generation for s in systems):
-            return False
-        if state.holder is not None and state.holder.is_this_process:
-            # What this process writes, its client knows. But two calls that load an index at once
-            # make the next write cost seconds.
-            held = _held.get(self._key)
-            hold = held.hold if held else None
-            return hold is None or not hold.refreshed or hold.loaded
-        if not folder.is_unwritten(state, glance):
-            return False
-        _glances.update(dict.fromkeys(systems, glance))  # somebody only held the lock
-        return True
+    @property
+    def _loading(self) -> bool:
+        """True if a hold of this process brought clients up to date and has loaded no index yet."""
+        held = _held.get(self._key)
+        hold = held.hold if held else None
+        return hold is not None and hold.refreshed and not hold.loaded
 
 
 def _forget(held: _Held) -> None:
@@ -420,64 +345,3 @@ class _MemoryLock:
 
     def release(self) -> None:
         self._lock.release()
-
-
-def _check_reusable(also: object) -> AbstractContextManager[object]:
-    if not hasattr(also, "__enter__") or not hasattr(also, "__exit__"):
-        raise ConfigError(
-            f"lock={also!r} is no lock: pass a ChromaLock, or a context manager that can be entered"
-            " again and again, for example redis.Redis(...).lock(...)."
-        )
-    if hasattr(also, "gen"):  # made by contextlib.contextmanager
-        raise ConfigError(
-            f"lock={also!r} can be entered only once, but the lock is taken for each batch. Pass an"
-            " object that can be entered again and again, for example redis.Redis(...).lock(...)."
-        )
-    return cast("AbstractContextManager[object]", also)
-
-
-def _says_timeout(error: Exception) -> bool:
-    # redis-py's LockError says that a lock was not free in time; it is no TimeoutError.
-    return isinstance(error, TimeoutError) or type(error).__name__ == "LockError"
-
-
-def with_chroma_lock(
-    store: object, timeout: float = 30.0
-) -> Callable[[Callable[P, R]], Callable[P, R]]:
-    """Decorate a function or a coroutine function to run under the store's `ChromaLock`.
-
-    A coroutine waits for the lock without blocking its loop.
-
-    Args:
-        store: a Chroma client, or the folder of a store.
-        timeout: seconds to wait for the lock at each call; after that `LockTimeout` is raised.
-
-    Raises:
-        ConfigError: `store` is neither, or the function is a generator, whose body would run after
-            the lock was let go.
-    """
-    lock = ChromaLock(store, timeout)
-
-    def decorate(function: Callable[P, R]) -> Callable[P, R]:
-        if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
-            raise ConfigError(
-                f"{function.__qualname__} is a generator: its body would run after the lock was let"
-                " go. Take the lock inside it, with ChromaLock."
-            )
-        if inspect.iscoroutinefunction(function):
-
-            @functools.wraps(function)
-            async def in_turn(*args: P.args, **kwargs: P.kwargs) -> Any:
-                async with lock:
-                    return await function(*args, **kwargs)
-
-            return cast("Callable[P, R]", in_turn)
-
-        @functools.wraps(function)
-        def alone(*args: P.args, **kwargs: P.kwargs) -> R:
-            with lock:
-                return function(*args, **kwargs)
-
-        return alone
-
-    return decorate
