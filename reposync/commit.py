@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Literal
 
 from reposync.batch import Batch
 from reposync.collection import Collection
-from reposync.embed import Embedder
 from reposync.errors import EmbeddingMismatch, StoreRefused
 from reposync.interrupt import uninterrupted
 from reposync.manifest import Manifest, RepositoryRecord
@@ -52,7 +51,6 @@ class Committer:
         self._record = record
         self._store = request.store
         self._lock = request.lock
-        self._embedder: Embedder = request.embedder
         self._request = request
         self._tally = tally
         self._before_writing = before_writing
@@ -82,7 +80,7 @@ class Committer:
         batch = batch.without(self._failed)
         vectors = _stack(embedded, [row.text_hash for _, row in batch.writes])
         if collection is not None and vectors is not None:
-            collection.require(int(vectors.shape[1]), self._embedder.function)
+            collection.require(int(vectors.shape[1]), self._request.embedder.function)
         with self._tally.stage("commit"), uninterrupted():
             self._before_writing()
             if collection is not None and batch.operations:

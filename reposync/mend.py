@@ -16,8 +16,8 @@ import json
 import logging
 import shutil
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
-from contextlib import ExitStack
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from itertools import count
 from pathlib import Path
@@ -68,33 +68,49 @@ def mend(
         IndexDamaged: the index can neither be read nor put aside.
         SyncInProgress: the sync of another repository mends it, for too long.
     """
+    with _alone(store, collection, lock.timeout) as nobody_else:
+        if not nobody_else:  # what the sync of another repository mended is looked at anew
+            return ()
+        logger.warning(
+            "collection %r holds rows of others, and is mended: %s", key.collection, damage
+        )
+        with lock.hold():
+            if store.folder is not None:
+                _put_aside(store, collection)
+            ids = collection.all_ids()
+        asides = _aside(store, collection)
+        given = _write_all_back(collection, lock, manifest, key, ids, _Saved(asides))
+        if store.folder is not None:
+            _note_given_up(store.folder, collection, given)
+        kept = _clear(asides, keep=bool(given))
+    return (_warning(collection, given, kept),) if given else ()
+
+
+@contextmanager
+def _alone(store: Store, collection: Collection, timeout: float) -> Iterator[bool]:
+    """Keep other syncs from mending the same collection; False if one was at it, and has ended."""
     folder, name = state_folder(store), f"mend-{collection.id}"
     with ExitStack() as stack:
         try:
             stack.enter_context(repository_lock(folder, name, 0))
+            first = True
         except SyncInProgress:
-            # The sync of another repository is at it. What it leaves is looked at anew.
-            stack.enter_context(repository_lock(folder, name, lock.timeout))
-            return ()
-        return _mend(store, lock, manifest, key, collection, damage)
+            stack.enter_context(repository_lock(folder, name, timeout))
+            first = False
+        yield first
 
 
-def _mend(
-    store: Store,
+def _write_all_back(
+    collection: Collection,
     lock: ChromaLock,
     manifest: Manifest,
     key: RepositoryKey,
-    collection: Collection,
-    damage: IndexDamaged,
-) -> tuple[str, ...]:
-    logger.warning("collection %r holds rows of others, and is mended: %s", key.collection, damage)
-    with lock.hold():
-        if store.folder is not None:
-            _put_aside(store, collection)
-        ids = collection.all_ids()
-    saved = _Saved(_aside(store, collection))
+    ids: Sequence[str],
+    saved: _Saved,
+) -> list[str]:
+    """Write vectors back, in batches of a hold each; the others' rows that have none any more."""
     names = manifest.names_in(key)
-    given = []
+    given: list[str] = []
     for start in range(0, len(ids), BATCH_ROWS):
         with lock.hold():
             content = collection.contents(ids[start : start + BATCH_ROWS])
@@ -104,11 +120,7 @@ def _mend(
                 collection.delete([row_id for row_id, _, _ in ours])
         _lose(manifest, key, ours)
         given += [row_id for row_id, _, metadata in lost if metadata.get("repository") not in names]
-    if store.folder is not None:
-        _note_given_up(store.folder, collection, given)
-    del saved  # no file of it is open any more, which matters on Windows
-    kept = _clear(_aside(store, collection), keep=bool(given))
-    return (_warning(collection, given, kept),) if given else ()
+    return given
 
 
 def is_unfinished(store: Store, collection: Collection) -> bool:

@@ -51,10 +51,12 @@ def make_anew(
         if collection is not None and damage.collection_id not in (None, collection.id):
             return ()  # the sync of a sibling was faster
         warnings: tuple[str, ...] = ()
-        if collection is not None and store.kind == "server":
-            collection, warnings = _unless_set_aside(collection)
         names = manifest.names_in(key)
-        shared = collection is not None and not is_ours_alone(store, collection, names)
+        try:
+            shared = collection is not None and not is_ours_alone(store, collection, names)
+        except IndexDamaged:  # of a server, which cannot even list the rows
+            assert collection is not None
+            warnings, collection, shared = (_set_aside(collection),), None, False
         if not shared:
             if collection is not None:
                 if store.kind == "folder" and len(names) > 1:
@@ -73,7 +75,11 @@ def make_anew(
 
 
 def is_ours_alone(store: Store, collection: Collection, names: set[str]) -> bool:
-    """True if `collection` holds nothing but rows of the repositories `names`."""
+    """True if `collection` holds nothing but rows of the repositories `names`.
+
+    Raises:
+        IndexDamaged: a server cannot list them.
+    """
     owners: set[str | None] | None
     if store.kind == "folder":
         owners = owners_in_child(store, collection)
@@ -82,23 +88,18 @@ def is_ours_alone(store: Store, collection: Collection, names: set[str]) -> bool
     return owners is not None and owners <= names
 
 
-def _unless_set_aside(collection: Collection) -> tuple[Collection | None, tuple[str, ...]]:
-    """None, with a warning, if a server could not even list the rows: then it is renamed.
+def _set_aside(collection: Collection) -> str:
+    """Rename a collection, so that a new one can take its name; a warning that says so.
 
     A server reads nothing without the index, so nobody can tell whose rows these are; and a new
     collection of the name takes nothing from anybody who could not read the old one either.
     """
-    try:
-        collection.repositories()
-    except IndexDamaged:
-        aside = collection.set_aside()
-        warning = (
-            f"The server could not read collection {collection.name!r} any more. It was made anew"
-            f" and holds what reposync wrote; the old one is kept as {aside!r}. If others wrote to"
-            " it, have them write again; then delete it."
-        )
-        return None, (warning,)
-    return collection, ()
+    aside = collection.set_aside()
+    return (
+        f"The server could not read collection {collection.name!r} any more. It was made anew"
+        f" and holds what reposync wrote; the old one is kept as {aside!r}. If others wrote to"
+        " it, have them write again; then delete it."
+    )
 
 
 def _write_again(

@@ -33,14 +33,8 @@ QUICK = SyncConfig(chunk_tokens=32)
 
 
 @pytest.fixture(autouse=True)
-def _own_home(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nothing is read from, or left in, the home of whoever runs the tests."""
-    home = tmp_path_factory.mktemp("home")
-    monkeypatch.setenv("HOME", str(home))
-    for name in ("STATE", "DATA", "CACHE", "CONFIG"):
-        monkeypatch.setenv(f"XDG_{name}_HOME", str(home / name.lower()))
-    monkeypatch.setenv("GIT_CONFIG_GLOBAL", os.devnull)
-    monkeypatch.setenv("GIT_CONFIG_NOSYSTEM", "1")
+def _own_home(own_home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each test has a home of its own, and a name to commit by."""
     for kind in ("AUTHOR", "COMMITTER"):
         monkeypatch.setenv(f"GIT_{kind}_NAME", "a")
         monkeypatch.setenv(f"GIT_{kind}_EMAIL", "a@example.org")
