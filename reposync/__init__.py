@@ -29,6 +29,7 @@ if TYPE_CHECKING:
         StoreUnavailable,
         SyncError,
         SyncInProgress,
+        UnknownRepository,
     )
     from reposync.explanation import Explanation, explain
     from reposync.lock import ChromaLock, LockStats, with_chroma_lock
@@ -64,6 +65,7 @@ _HOMES = {
     "SyncPlan": "result",
     "SyncProgress": "result",
     "SyncResult": "result",
+    "UnknownRepository": "errors",
     "explain": "explanation",
     "plan_repository": "dry_run",
     "sync_repository": "sync",
@@ -97,6 +99,7 @@ __all__ = [
     "SyncPlan",
     "SyncProgress",
     "SyncResult",
+    "UnknownRepository",
     "__version__",
     "explain",
     "plan_repository",

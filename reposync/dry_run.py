@@ -13,8 +13,9 @@ from reposync.manifest import Manifest, RepositoryRecord
 from reposync.plan import is_indexed, look_again, plan, takes_out, too_many
 from reposync.reconcile import LOST_COLLECTION, LOST_MANIFEST, LOST_ROWS
 from reposync.records import Action, Known
-from reposync.request import Request, check_owner, make_request, read_state
+from reposync.request import Request, check_owner, make_request
 from reposync.result import PlannedAction, SyncPlan, count_files
+from reposync.state import read_state
 from reposync.survey import Survey
 from reposync.sync import FULL, MODEL_CHANGED, RECIPE_CHANGED
 
@@ -58,7 +59,7 @@ def plan_repository(
     with (
         closing(request.store),
         closing(request.open_source()) as source,
-        read_state(request) as manifest,
+        read_state(request.store) as manifest,
     ):
         record = manifest.repository(request.key) if manifest else None
         known = _known(request, manifest, record)

@@ -4,7 +4,8 @@
 
     SyncError                   everything that reposync raises on purpose
     ├── ConfigError             a caller's mistake; nothing was touched (also a ValueError)
-    │   └── NameTaken           the name belongs to another folder that still exists
+    │   ├── NameTaken           the name belongs to another folder that still exists
+    │   └── UnknownRepository   no repository of that name was synced into the store
     ├── ScanError               the tree as a whole cannot be read
     ├── DeletionRefused         the sync would delete most of the index
     ├── EmbeddingError          the embedding function failed or answered wrongly
@@ -49,6 +50,10 @@ class ConfigError(SyncError, ValueError):
 
 class NameTaken(ConfigError):
     """The repository's name belongs to another folder, which still exists."""
+
+
+class UnknownRepository(ConfigError):
+    """No repository of that name was ever synced into the store."""
 
 
 class ScanError(SyncError):

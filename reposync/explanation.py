@@ -6,11 +6,10 @@ import os
 from contextlib import closing
 from pathlib import Path
 
-from pydantic import BaseModel, ConfigDict
-
 from reposync.config import SyncConfig
 from reposync.errors import ConfigError
 from reposync.origin import find_origin, open_source
+from reposync.report import Report
 from reposync.scan import Entry, Source
 from reposync.scan.entry import most_bytes
 from reposync.scan.paths import escape_path
@@ -33,7 +32,7 @@ _DETAILS = {
 }
 
 
-class Explanation(BaseModel):
+class Explanation(Report):
     """Why a file is indexed, or why not; prints as one line.
 
     Attributes:
@@ -45,8 +44,6 @@ class Explanation(BaseModel):
             if it cannot be known.
         detail: the same in words, with the ignore file, the line and the pattern where there are.
     """
-
-    model_config = ConfigDict(frozen=True)
 
     path: str
     included: bool

@@ -8,11 +8,11 @@ from contextlib import contextmanager
 from reposync.errors import ConfigError
 from reposync.result import SyncProgress
 
-Report = Callable[[SyncProgress], object]
+OnProgress = Callable[[SyncProgress], object]
 
 
 @contextmanager
-def reporter(progress: bool | Report) -> Iterator[Report]:
+def reporter(progress: bool | OnProgress) -> Iterator[OnProgress]:
     """A function that takes each `SyncProgress` where the caller wants it.
 
     Args:
@@ -31,7 +31,7 @@ def reporter(progress: bool | Report) -> Iterator[Report]:
 
 
 @contextmanager
-def _bar() -> Iterator[Report]:
+def _bar() -> Iterator[OnProgress]:
     from tqdm.auto import tqdm
 
     class Bar(tqdm):  # type: ignore[type-arg]

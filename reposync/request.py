@@ -2,31 +2,20 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import threading
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
-from weakref import WeakKeyDictionary
+from typing import Any, cast
 
 from reposync.chunk import WINDOW_TOKENS, Chunker, OwnChunker, may_be
 from reposync.config import SyncConfig
 from reposync.embed import Embedder, make_embedder
 from reposync.embed.identity import is_default_model
 from reposync.errors import ConfigError, NameTaken
-from reposync.lock import ChromaLock, state_folder
-from reposync.manifest import (
-    FILE_NAME,
-    Manifest,
-    RepositoryKey,
-    RepositoryRecord,
-    memory_manifest,
-    open_manifest,
-    read_manifest,
-)
+from reposync.lock import ChromaLock
+from reposync.manifest import RepositoryKey, RepositoryRecord
 from reposync.naming import check_collection_name, collection_name
 from reposync.origin import Origin, find_origin, open_source
 from reposync.retry import Deadline
@@ -37,13 +26,7 @@ from reposync.scan.ignore import above_root
 from reposync.scan.paths import unescape_path
 from reposync.store import Store
 
-if TYPE_CHECKING:
-    from chromadb.config import System
-
 MAX_NAME = 512
-
-# Keeps an in-memory client's manifest for as long as the client's data: until its system is gone.
-_memory_manifests: WeakKeyDictionary[System, Manifest] = WeakKeyDictionary()
 
 
 @dataclass(frozen=True)
@@ -97,19 +80,6 @@ class Request:
         changed = set(then).symmetric_difference(self.recipe.split(";")[1:])
         languages = {entry.partition("=")[0] for entry in changed}
         return [path for path in paths if may_be(path, languages)]
-
-    @property
-    def manifest_path(self) -> Path:
-        """Where the manifest lies, unless the store is in memory."""
-        folder = self.store.folder if self.store.folder is not None else state_folder(self.store)
-        return folder / FILE_NAME
-
-    @property
-    def lock_key(self) -> str:
-        """What tells this repository from the others of the store, as a file name."""
-        key = self.key
-        parts = (key.tenant, key.database, key.collection, key.name)
-        return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:16]
 
 
 def make_request(
@@ -192,37 +162,6 @@ def _check_name(name: str) -> str:
             f" {MAX_NAME} characters long."
         )
     return name
-
-
-@contextmanager
-def open_state(request: Request) -> Iterator[Manifest]:
-    """The store's manifest, created if need be, and closed at the end."""
-    if request.store.kind == "memory":
-        yield _memory(request)
-    else:
-        request.manifest_path.parent.mkdir(parents=True, exist_ok=True)
-        with open_manifest(request.manifest_path) as manifest:
-            yield manifest
-
-
-@contextmanager
-def read_state(request: Request) -> Iterator[Manifest | None]:
-    """The store's manifest for reading only, or None if there is none."""
-    if request.store.kind == "memory":
-        yield _memory(request)
-    elif (manifest := read_manifest(request.manifest_path)) is None:
-        yield None
-    else:
-        with manifest:
-            yield manifest
-
-
-def _memory(request: Request) -> Manifest:
-    system = request.store.system
-    assert system is not None
-    if system not in _memory_manifests:
-        _memory_manifests[system] = memory_manifest()
-    return _memory_manifests[system]
 
 
 def check_owner(request: Request, record: RepositoryRecord) -> None:

@@ -11,19 +11,16 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import Field
 
 from reposync.errors import SyncError
 from reposync.records import ActionKind, SkipReason
+from reposync.report import Report
 
 Stage = Literal["scan", "plan", "chunk", "embed", "commit"]
 
 
-class _Report(BaseModel):
-    model_config = ConfigDict(frozen=True)
-
-
-class FileCounts(_Report):
+class FileCounts(Report):
     """Files by what became of them; `scanned` is the sum of all but `deleted`."""
 
     scanned: int = 0
@@ -36,7 +33,7 @@ class FileCounts(_Report):
     failed: int = 0
 
 
-class ChunkCounts(_Report):
+class ChunkCounts(Report):
     """Chunks, counted from what the store accepted.
 
     Attributes:
@@ -54,7 +51,7 @@ class ChunkCounts(_Report):
     embedded: int = 0
 
 
-class FileFailure(_Report):
+class FileFailure(Report):
     """One file that could not be brought in step; what was indexed of it is still there."""
 
     path: str
@@ -64,14 +61,14 @@ class FileFailure(_Report):
     attempts: int = 1
 
 
-class SkippedFile(_Report):
+class SkippedFile(Report):
     """One file that belongs to the repository and is not in the index, and why."""
 
     path: str
     reason: SkipReason
 
 
-class RedactedSecret(_Report):
+class RedactedSecret(Report):
     """Where a secret was found, and of what kind; the secret itself is nowhere in a result.
 
     It was taken out of the text that is indexed, or the file is skipped as "secrets".
@@ -82,7 +79,7 @@ class RedactedSecret(_Report):
     kind: str
 
 
-class StageSeconds(_Report):
+class StageSeconds(Report):
     """Wall-clock seconds spent in each stage."""
 
     scan: float = 0.0
@@ -92,7 +89,7 @@ class StageSeconds(_Report):
     commit: float = 0.0
 
 
-class StoreUse(_Report):
+class StoreUse(Report):
     """How the store and the embedding function were used.
 
     Attributes:
@@ -119,7 +116,7 @@ class StoreUse(_Report):
     longest_reload_seconds: float = 0.0
 
 
-class ModelInfo(_Report):
+class ModelInfo(Report):
     """The embedding model; `dimension` is None until a vector of an unknown model was seen."""
 
     name: str
@@ -127,7 +124,7 @@ class ModelInfo(_Report):
     fingerprint: str
 
 
-class SourceInfo(_Report):
+class SourceInfo(Report):
     """Which commit the files are of.
 
     Attributes:
@@ -143,7 +140,7 @@ class SourceInfo(_Report):
     ref: str | None = None
 
 
-class SyncResult(_Report):
+class SyncResult(Report):
     """What one `sync_repository` did; complete when it is returned.
 
     `failures`, `skipped`, `encodings` (of files that are not UTF-8, by path) and `redactions` are
@@ -167,7 +164,7 @@ class SyncResult(_Report):
     failures: tuple[FileFailure, ...] = ()
     skipped: tuple[SkippedFile, ...] = ()
     warnings: tuple[str, ...] = ()
-    encodings: dict[str, str] = {}
+    encodings: dict[str, str] = Field(default_factory=dict)
     redactions: tuple[RedactedSecret, ...] = ()
     stages: StageSeconds = StageSeconds()
     store: StoreUse = StoreUse()
@@ -227,7 +224,7 @@ class SyncResult(_Report):
         return "\n".join(lines)
 
 
-class PlannedAction(_Report):
+class PlannedAction(Report):
     """What a sync would do about one file, and why."""
 
     path: str
@@ -236,7 +233,7 @@ class PlannedAction(_Report):
     old_path: str | None = None
 
 
-class SyncPlan(_Report):
+class SyncPlan(Report):
     """What `sync_repository` would do, file by file; made without writing anything.
 
     Attributes:

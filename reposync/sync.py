@@ -20,14 +20,16 @@ from reposync.config import SyncConfig
 from reposync.errors import CollectionGone, DeletionRefused, IndexDamaged
 from reposync.lock import repository_lock, state_folder
 from reposync.manifest import Manifest, ManifestDamaged, RepositoryRecord, set_aside
+from reposync.opened import lock_key
 from reposync.plan import deletions, is_indexed, look_again, plan, too_many
-from reposync.progress import Report, reporter
+from reposync.progress import OnProgress, reporter
 from reposync.records import Action, Known
-from reposync.request import Request, check_owner, make_request, open_state
+from reposync.request import Request, check_owner, make_request
 from reposync.result import SyncProgress, SyncResult
 from reposync.retry import Cancelled
 from reposync.run_record import RunRecord
 from reposync.scan import Source
+from reposync.state import manifest_path, open_state
 from reposync.survey import Survey
 from reposync.tally import Tally
 from reposync.target import StoreChanged, Target
@@ -54,7 +56,7 @@ def sync_repository(
     full: bool = False,
     allow_deletions: bool = False,
     cancel: threading.Event | None = None,
-    progress: bool | Report = False,
+    progress: bool | OnProgress = False,
 ) -> SyncResult:
     """Make a Chroma collection hold exactly what is in a repository; done when it returns.
 
@@ -94,8 +96,8 @@ def sync_repository(
         path, name, store, collection, embedding_function, config, lock, cancel, ref=ref
     )
 
-    def run(report: Report) -> SyncResult:
-        with open_state(request) as manifest:
+    def run(report: OnProgress) -> SyncResult:
+        with open_state(request.store) as manifest:
             run = _Run(request, source, manifest, report)
             return run.run(full=full, allow_deletions=allow_deletions)
 
@@ -114,12 +116,12 @@ def sync_repository(
             return run(report)
         except ManifestDamaged as damage:
             logger.warning("%s It is set aside, and rebuilt from the collection.", damage)
-            set_aside(request.manifest_path)
+            set_aside(manifest_path(request.store))
             return run(report)
 
 
 @contextmanager
-def _alone(request: Request) -> Iterator[Report]:
+def _alone(request: Request) -> Iterator[OnProgress]:
     """One sync of a repository at a time; in memory, one user of the whole store.
 
     Yields:
@@ -131,7 +133,7 @@ def _alone(request: Request) -> Iterator[Report]:
     else:
         folder = state_folder(request.store)
         timeout, deadline = request.config.lock_timeout, request.deadline
-        with repository_lock(folder, request.lock_key, timeout, deadline=deadline) as note:
+        with repository_lock(folder, lock_key(request.key), timeout, deadline=deadline) as note:
             yield note.write
 
 
@@ -143,7 +145,7 @@ class _Run:
         request: Request,
         source: Source,
         manifest: Manifest,
-        report: Report,
+        report: OnProgress,
     ) -> None:
         self.request = request
         self.source = source
