@@ -106,7 +106,7 @@ def _compared(
     lost = {path for row_id, (path, stored) in noted.items() if stored and row_id not in found}
     known = look_again(known, lost, LOST_ROWS)
     for path in imported:
-        known[path] = replace(known.get(path, Known(path)), redo=LOST_MANIFEST)
+        known[path] = known.get(path, Known(path))._replace(redo=LOST_MANIFEST)
     return known
 
 

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections import defaultdict, deque
 from collections.abc import Collection, Iterable, Iterator, Mapping
-from dataclasses import replace
 
 from reposync.records import Action, Known, Seen
 
@@ -80,7 +79,7 @@ def look_again(known: Mapping[str, Known], paths: Iterable[str], reason: str) ->
     changed = dict(known)
     for path in paths:
         if changed[path].skip is None:
-            changed[path] = replace(changed[path], redo=reason)
+            changed[path] = changed[path]._replace(redo=reason)
     return changed
 
 

@@ -2,6 +2,8 @@
 
 ``scan`` makes `Seen`, ``plan`` makes `Action`, ``chunk`` makes `Chunk`, ``commit`` makes rows of
 them. Everything here is a plain value: comparable, printable and safe to hand to another thread.
+What there is one of for each file, changed or not, is a named tuple: it is made in a quarter of the
+time of a frozen dataclass, and a sync that finds nothing to do makes little else.
 """
 
 from __future__ import annotations
@@ -37,8 +39,7 @@ ActionKind = Literal["add", "update", "rename", "delete", "keep", "skip", "fail"
 "forget" drops the note of a skipped file that is gone."""
 
 
-@dataclass(frozen=True, slots=True)
-class FileStat:
+class FileStat(NamedTuple):
     """What ``lstat`` said of a file; equal stats mean that the file is not read again."""
 
     size: int
@@ -112,8 +113,7 @@ class Seen:
         return self.text is None and self.skip is None and self.failure is None and not self.gone
 
 
-@dataclass(frozen=True, slots=True)
-class Known:
+class Known(NamedTuple):
     """One file as the manifest knows it.
 
     Attributes:

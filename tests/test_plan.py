@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import replace
 
 import pytest
 from hypothesis import given, settings
@@ -141,7 +140,7 @@ def test_looking_again() -> None:
         file.path: file for file in (indexed("a"), indexed("b"), Known("c", STAT, skip="binary"))
     }
     again = look_again(known, ["a", "c"], "lost")
-    assert again == {**known, "a": replace(known["a"], redo="lost")}
+    assert again == {**known, "a": known["a"]._replace(redo="lost")}
     assert known["a"].redo is None, "what was known stands"
 
 

@@ -177,6 +177,12 @@ class Manifest(VectorCache, RunLog):
 
     def count_rows(self, repository: int) -> int:
         """How many rows the collection holds of this repository, as far as is known."""
+        unsure, noted = self._all(
+            "SELECT count(redo), coalesce(sum(chunks), 0) FROM files WHERE repository = ?",
+            repository,
+        )[0]
+        if not unsure:  # then each file's note is right, and need not be counted out
+            return int(noted)
         rows = self._all(
             "SELECT count(*) FROM chunks c JOIN files f ON f.id = c.file"
             " WHERE repository = ? AND stored != 0",
@@ -330,5 +336,5 @@ def _known(
 ) -> Known:
     stat = None if size is None else FileStat(size, mtime_ns, ctime_ns, inode)
     content_hash, skip, redo, chunks, rules, encoding, places = judged
-    redactions = tuple(Redaction(line, kind) for line, kind in json.loads(places or "[]"))
+    redactions = tuple(Redaction(*place) for place in json.loads(places)) if places else ()
     return Known(path, stat, content_hash, skip, redo, chunks, rules, encoding, redactions)

@@ -32,6 +32,9 @@ class Marks(NamedTuple):
     vendored: bool | None = None
 
 
+UNMARKED = Marks()
+
+
 class _Line(NamedTuple):
     """One line of a file: what it matches, and what it says (in the order of `_NAMES`)."""
 
@@ -49,17 +52,24 @@ class Attributes:
         """
         self._read = read
         self._chains: dict[str, tuple[tuple[int, tuple[_Line, ...]], ...]] = {}
+        self._silent: set[str] = set()
 
     def marks(self, path: str) -> Marks:
         """What is said of the file at `path` (escaped, see `reposync.scan.paths`)."""
+        folder = path.rpartition("/")[0]
+        if folder in self._silent:
+            return UNMARKED
         raw = unescape_path(path).decode("latin-1")
+        chain = self._chain(raw.rpartition("/")[0])
+        if not chain:
+            self._silent.add(folder)
         found: dict[bytes, bool | None] = {}
-        for start, lines in self._chain(raw.rpartition("/")[0]):
+        for start, lines in chain:
             for line in lines:
                 if line.regex.fullmatch(raw[start:]):
                     for name, state in line.states.items():
                         found.setdefault(name, state)
-        return Marks(*(found.get(name) for name in _NAMES)) if found else Marks()
+        return Marks(*(found.get(name) for name in _NAMES)) if found else UNMARKED
 
     def _chain(self, folder: str) -> tuple[tuple[int, tuple[_Line, ...]], ...]:
         """The files that bear on a folder, the nearest first, each with its lines, last first."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from reposync.records import Failure, FileStat, SkipReason
 from reposync.scan.paths import escape_path
@@ -28,8 +28,7 @@ NOT_CHECKED_OUT = FileStat(0, 0, 0, 0)
 """Stands in for the stat of a file that a sparse checkout leaves out."""
 
 
-@dataclass(frozen=True, slots=True)
-class Entry:
+class Entry(NamedTuple):
     """One path that belongs to the repository.
 
     Attributes:
@@ -61,7 +60,7 @@ def look(prefix: bytes, raw: bytes, max_file_bytes: int) -> Entry | None:
         return None
     except OSError as error:
         return Entry(path, failure=failed(path, error))
-    return Entry(path, file_stat(found), _skip(found, most_bytes(path, max_file_bytes)))
+    return Entry(path, file_stat(found), _skip(path, found, max_file_bytes))
 
 
 def most_bytes(path: str, max_file_bytes: int) -> int:
@@ -70,12 +69,14 @@ def most_bytes(path: str, max_file_bytes: int) -> int:
     return max_file_bytes * NOTEBOOK_SHARE if path.lower().endswith(NOTEBOOK) else max_file_bytes
 
 
-def _skip(found: os.stat_result, max_file_bytes: int) -> SkipReason | None:
-    mode = found.st_mode
+def _skip(path: str, found: os.stat_result, max_file_bytes: int) -> SkipReason | None:
+    mode, size = found.st_mode, found.st_size
     if stat.S_ISREG(mode):
-        if found.st_size == 0:
+        if size == 0:
             return "empty"
-        return "too_large" if found.st_size > max_file_bytes else None
+        if size <= max_file_bytes or size <= most_bytes(path, max_file_bytes):
+            return None
+        return "too_large"
     if stat.S_ISLNK(mode):
         return "symlink"
     # A listing names files; where a folder answers to one, git does not look inside: a submodule.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -13,12 +12,20 @@ if TYPE_CHECKING:
 
 def within_limits(
     entries: Iterable[Entry], max_files: int | None, max_total_bytes: int | None
-) -> Iterator[Entry]:
+) -> Iterable[Entry]:
     """Mark the entries beyond the limits as skipped; which they are depends on the paths only.
 
     Only what would be read counts. The first file that does not fit ends it: else a small file
     would come and go with the size of another.
     """
+    if max_files is None and max_total_bytes is None:
+        return entries
+    return _cut_off(entries, max_files, max_total_bytes)
+
+
+def _cut_off(
+    entries: Iterable[Entry], max_files: int | None, max_total_bytes: int | None
+) -> Iterator[Entry]:
     files = size = 0
     full = False
     for entry in entries:
@@ -32,4 +39,4 @@ def within_limits(
             or (max_files is not None and files > max_files)
             or (max_total_bytes is not None and size > max_total_bytes)
         )
-        yield replace(entry, skip="over_limit") if full else entry
+        yield entry._replace(skip="over_limit") if full else entry

@@ -15,7 +15,7 @@ from functools import cached_property, lru_cache
 from typing import TYPE_CHECKING, NamedTuple
 
 from reposync.records import Verdict
-from reposync.scan.attributes import Marks
+from reposync.scan.attributes import UNMARKED, Marks
 from reposync.scan.ignore import parse
 from reposync.scan.paths import unescape_path
 
@@ -107,23 +107,25 @@ class Named(NamedTuple):
     exempt: bool = False
 
 
-def judge_name(path: str, rules: Rules, marks: Marks = Marks()) -> Named:  # noqa: B008 (a tuple)
+def judge_name(path: str, rules: Rules, marks: Marks = UNMARKED) -> Named:
     """Decide what can be decided before a file is opened.
 
     An ``include`` pattern that matches the file and ends with its very name, without a wildcard,
     asks for that file: it is no longer a matter of names then. One that has a vendored folder's
     name among its parts asks for what is in such folders.
     """
-    if _asked_for(path, rules.include):
+    if rules.include and _asked_for(path, rules.include):
         return Named(exempt=True)
+    lower = path.lower()
+    if marks == UNMARKED and not _ANY.match(lower):  # as most are
+        return _UNSUSPECTED
     exempt = marks.generated is False
-    verdict = _not_theirs(path, rules, marks) or _by_a_program(path.lower(), rules, marks)
+    verdict = _not_theirs(path, lower, rules, marks) or _by_a_program(lower, rules, marks)
     return Named(verdict, exempt)
 
 
-def _not_theirs(path: str, rules: Rules, marks: Marks) -> Verdict | None:
+def _not_theirs(path: str, lower: str, rules: Rules, marks: Marks) -> Verdict | None:
     """Why a file is not for an index to show, or not of this project's authors."""
-    lower = path.lower()
     if (pattern := _CREDENTIALS.match(lower)) and not _is_template(lower, pattern):
         return Verdict("credentials", f"named {pattern}")
     if rules.vendored or marks.vendored is False:
@@ -191,40 +193,40 @@ def _asked_parts(include: tuple[str, ...]) -> frozenset[str]:
 class Patterns:
     """A list of patterns, the plain forms of which are looked up instead of being tried in turn.
 
-    ``name``, ``*ending`` and ``a*b`` match a file's name, ``folder/`` all that lies in such a
+    ``name``, ``*.ending`` and ``a*b`` match a file's name, ``folder/`` all that lies in such a
     folder, ``folder/name`` and ``folder/**ending`` a file right in it, or anywhere below it.
     """
 
     def __init__(self, patterns: tuple[str, ...]) -> None:
         self.patterns = patterns
         self._names = {p for p in patterns if "/" not in p and not _MAGIC.search(p)}
-        self._endings = tuple(
-            p[1:] for p in patterns if p[0] == "*" and not _MAGIC.search(p[1:]) and "/" not in p
-        )
-        self._last = ("", "")
+        self._endings: dict[str, list[str]] = {}
+        for p in patterns:
+            if p[0] == "*" and "." in p and "/" not in p and not _MAGIC.search(p[1:]):
+                self._endings.setdefault(p.rpartition(".")[2], []).append(p)
+        self._last: tuple[str, str, bool] = ("", "", False)
 
     def match(self, path: str) -> str:
         """The pattern that a path matches; "" if there is none."""
         folder, _, name = path.rpartition("/")
         if name in self._names:
             return name
-        if name.endswith(self._endings):
-            return next(f"*{ending}" for ending in self._endings if name.endswith(ending))
-        if self._rest and (found := self._rest.match(name)):
+        for ending in self._endings.get(name.rpartition(".")[2], ()):
+            if name.endswith(ending[1:]):
+                return ending
+        if name.startswith(self._beginnings) and (found := self._rest.match(name)):
             return self._pattern(found, self._others)
-        return self._match_folder(folder) or self._match_inside(path) if folder else ""
+        return self._match_folder(folder, path) if folder else ""
 
-    def _match_folder(self, folder: str) -> str:
-        if self._below is None:
-            return ""
-        last = self._last  # paths come in order, folder by folder
-        if last[0] != folder:
-            found = self._below.search(f"/{folder}/")
-            last = self._last = (folder, self._pattern(found, self._trees) if found else "")
-        return last[1]
-
-    def _match_inside(self, path: str) -> str:
-        found = self._inside.search(f"/{path}") if self._inside else None
+    def _match_folder(self, folder: str, path: str) -> str:
+        if self._last[0] != folder:  # paths come in order, folder by folder
+            found = self._below.search(f"/{folder}/") if self._trees else None
+            below = self._pattern(found, self._trees) if found else ""
+            self._last = (folder, below, any(top in f"/{folder}/" for top in self._tops))
+        _, below, may_be_inside = self._last
+        if below or not may_be_inside:
+            return below
+        found = self._inside.search(f"/{path}")
         return self._pattern(found, self._parts) if found else ""
 
     @staticmethod
@@ -233,8 +235,12 @@ class Patterns:
 
     @cached_property
     def _others(self) -> list[str]:
-        plain = {*self._names, *(f"*{ending}" for ending in self._endings)}
+        plain = {*self._names, *(p for endings in self._endings.values() for p in endings)}
         return [p for p in self.patterns if "/" not in p and p not in plain]
+
+    @cached_property
+    def _beginnings(self) -> tuple[str, ...]:
+        return tuple(_MAGIC.split(p)[0] for p in self._others)
 
     @cached_property
     def _trees(self) -> list[str]:
@@ -245,24 +251,27 @@ class Patterns:
         return [p for p in self.patterns if "/" in p[:-1] and not p.endswith("/")]
 
     @cached_property
-    def _rest(self) -> re.Pattern[str] | None:
+    def _tops(self) -> set[str]:
+        return {f"/{p.partition('/')[0]}/" for p in self._parts}
+
+    @cached_property
+    def _rest(self) -> re.Pattern[str]:
         return _any_of(fnmatch.translate(p) for p in self._others)
 
     @cached_property
-    def _below(self) -> re.Pattern[str] | None:
+    def _below(self) -> re.Pattern[str]:
         return _any_of(re.escape(f"/{p}") for p in self._trees)
 
     @cached_property
-    def _inside(self) -> re.Pattern[str] | None:
+    def _inside(self) -> re.Pattern[str]:
         return _any_of(
             "/" + re.escape(p).replace(r"\*\*", ".*").replace(r"\*", "[^/]*") + r"\Z"
             for p in self._parts
         )
 
 
-def _any_of(expressions: Iterable[str]) -> re.Pattern[str] | None:
-    text = "|".join(f"({expression})" for expression in expressions)
-    return re.compile(text, re.DOTALL) if text else None
+def _any_of(expressions: Iterable[str]) -> re.Pattern[str]:
+    return re.compile("|".join(f"({expression})" for expression in expressions), re.DOTALL)
 
 
 _CREDENTIALS = Patterns(CREDENTIALS)
@@ -270,3 +279,9 @@ _LOCK_FILES = Patterns(LOCK_FILES)
 _VENDORED = Patterns(VENDORED)
 _GENERATED = Patterns(GENERATED)
 _MINIFIED = Patterns(MINIFIED)
+
+# All of them at once: what none of them matches, of whatever case, need not be asked of each.
+_ANY = Patterns(
+    tuple(p.lower() for p in (*CREDENTIALS, *LOCK_FILES, *VENDORED, *GENERATED, *MINIFIED))
+)
+_UNSUSPECTED = Named()

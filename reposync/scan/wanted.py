@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from reposync.scan.attributes import Attributes
+from reposync.scan.entry import Entry
 from reposync.scan.names import judge_name
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
-    from reposync.scan.entry import Entry
     from reposync.scan.rules import Rules
 
 
@@ -33,7 +32,7 @@ def judge_names(
             continue
         named = judge_name(entry.path, rules, attributes.marks(entry.path))
         if named.skip is not None:
-            yield replace(entry, skip=named.skip.reason, rule=named.skip.rule)
+            yield entry._replace(skip=named.skip.reason, rule=named.skip.rule)
         else:
             fingerprint = exempt if named.exempt else usual
-            yield replace(entry, exempt=named.exempt, rules=fingerprint)
+            yield Entry(entry.path, entry.stat, exempt=named.exempt, rules=fingerprint)
