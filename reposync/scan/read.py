@@ -10,7 +10,6 @@ import time
 from typing import TYPE_CHECKING
 
 from reposync.records import Failure, FileStat, Seen, SkipReason
-from reposync.scan import content
 from reposync.scan.entry import (
     MAX_FILE_BYTES,
     OPEN_SAFELY,
@@ -85,6 +84,8 @@ def judge(entry: Entry, data: bytes, found: FileStat, rules: Rules, *, racy: boo
     The hash is that of the bytes, whatever is taken out of the text: a file is the same file under
     other rules.
     """
+    from reposync.scan import content  # some sixty patterns, for nothing if nothing is read
+
     judged = content.judge(entry.path, data, rules, exempt=entry.exempt)
     return Seen(
         entry.path,
