@@ -93,8 +93,8 @@ class SyncConfig(BaseModel):
     needed if the chunker has an attribute ``recipe`` that says so."""
 
     batch_rows: Annotated[int, Field(ge=1, le=5000)] = 128
-    """Rows a batch: what is embedded and noted together. From 128 up, a row costs Chroma the
-    same."""
+    """Rows a batch that are written: what is embedded and noted together. From 128 up, a row costs
+    Chroma nearly the same. Rows that are only moved or deleted count a quarter."""
 
     max_lock_hold: Annotated[float, Field(gt=0)] = 0.25
     """Seconds for which to hold the store lock at most. Where rows are dear (a large store, long
