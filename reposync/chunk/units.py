@@ -21,7 +21,7 @@ INSIDE_A_LINE = 1 << 24
 """Worse than any border between lines."""
 
 _BATCH = 8192
-_CACHED_CHARS = 500_000
+_CACHED_CHARS = 200_000
 # The model's tokenizer always splits here, so counts of these words add up to that of the line.
 _WORD = re.compile(r"[!-/:-@\[-`{-~]|[^ \t\r\n!-/:-@\[-`{-~]+")
 _SENTENCE_END = re.compile(r"[;{}。！？]+\s*|[.!?][\"')\]]*\s+")
