@@ -197,7 +197,9 @@ class Patterns:
     folder, ``folder/name`` and ``folder/**ending`` a file right in it, or anywhere below it.
     """
 
-    def __init__(self, patterns: tuple[str, ...]) -> None:
+    def __init__(self, patterns: tuple[str, ...], *, lower: bool = False) -> None:
+        """With `lower`, patterns are taken in small letters, as the paths have to be."""
+        patterns = tuple(pattern.lower() for pattern in patterns) if lower else patterns
         self.patterns = patterns
         self._names = {p for p in patterns if "/" not in p and not _MAGIC.search(p)}
         self._endings: dict[str, list[str]] = {}
@@ -281,7 +283,5 @@ _GENERATED = Patterns(GENERATED)
 _MINIFIED = Patterns(MINIFIED)
 
 # All of them at once: what none of them matches, of whatever case, need not be asked of each.
-_ANY = Patterns(
-    tuple(p.lower() for p in (*CREDENTIALS, *LOCK_FILES, *VENDORED, *GENERATED, *MINIFIED))
-)
+_ANY = Patterns((*CREDENTIALS, *LOCK_FILES, *VENDORED, *GENERATED, *MINIFIED), lower=True)
 _UNSUSPECTED = Named()
