@@ -44,6 +44,11 @@ def plan_repository(
 ) -> SyncPlan:
     """Decide as `reposync.sync_repository` would, and write nothing (a dry run).
 
+    >>> from reposync import plan_repository
+    >>> plan = plan_repository("project", store="chroma", embedding_function=embed)
+    >>> plan.empty, plan.files.unchanged
+    (True, 2)
+
     Changed files are read, nothing is chunked or embedded. A file that must be looked at again
     because state was lost counts as updated, although it may turn out to need no write.
 

@@ -64,6 +64,10 @@ def explain(
 ) -> Explanation:
     """Tell whether a sync of a repository would index a file, and which rule decides.
 
+    >>> from reposync import explain
+    >>> print(explain("project", "logo.png"))
+    logo.png: out (binary): ...
+
     Args:
         path, ref, config: as for `reposync.sync_repository`.
         file: relative to the repository, or absolute; it need not exist (any more).

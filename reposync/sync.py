@@ -60,6 +60,11 @@ def sync_repository(
 ) -> SyncResult:
     """Make a Chroma collection hold exactly what is in a repository; done when it returns.
 
+    >>> from reposync import sync_repository
+    >>> result = sync_repository("project", store="chroma", embedding_function=embed)
+    >>> result.status, result.files.unchanged, result.chunks.embedded
+    ('complete', 2, 0)
+
     Args:
         path: the repository's folder (a git work tree, a bare repository, or any folder), or a git
             URL, which is cloned into a cache folder.

@@ -19,6 +19,13 @@ def with_chroma_lock(
 ) -> Callable[[Callable[P, R]], Callable[P, R]]:
     """Decorate a function or a coroutine function to run under the store's `ChromaLock`.
 
+    >>> from reposync import with_chroma_lock
+    >>> @with_chroma_lock("chroma")
+    ... def remember(text):
+    ...     return f"{text} is written while nobody else writes"
+    >>> remember("this")
+    'this is written while nobody else writes'
+
     A coroutine waits for the lock without blocking its loop.
 
     Args:
