@@ -154,6 +154,7 @@ def _import(
                     text_key(embedded_text(document or "", metadata)),
                     row_digest(document or "", metadata),
                     metadata.get("model") == model and bool(np.isfinite(vector).all()),
+                    metadata,
                 )
                 for row_id, document, metadata, vector in page
             ),

@@ -337,7 +337,7 @@ def test_imported_rows_are_known_and_unvouched(manifest: Manifest, repository: i
     good, bad = rows_of("a.py", "one\n", "two\n")
     manifest.import_rows(
         repository,
-        [("a.py", row.id, row.text_hash, row.digest, row is good) for row in (good, bad)],
+        [("a.py", row.id, row.text_hash, row.digest, row is good, {}) for row in (good, bad)],
         "imported",
     )
     assert manifest.rows(repository, "a.py") == stored([good]) | stored([bad], now=False)
@@ -350,7 +350,7 @@ def test_imported_rows_of_a_skipped_file(
     """Rows of a file that should have none make it one whose rows may be in the collection."""
     (row,) = rows_of("c.bin", "x\n")
     manifest.import_rows(
-        repository, [("c.bin", row.id, row.text_hash, row.digest, True)], "imported"
+        repository, [("c.bin", row.id, row.text_hash, row.digest, True, {})], "imported"
     )
     known = manifest.files(repository)["c.bin"]
     assert (known.skip, known.redo) == ("binary", "imported")
@@ -558,8 +558,10 @@ def test_damage_found_late_is_a_manifest_error(path: Path) -> None:
         repository = manifest.add_repository(KEY, "/here").id
         for number in range(20):
             index(manifest, repository, f"{number}.py", *(f"{n}\n" for n in range(20)))
+        pages = manifest._all("SELECT rootpage FROM sqlite_master WHERE rootpage > 0")
     content = bytearray(path.read_bytes())
-    content[4096:] = b"\xa5" * (len(content) - 4096)
+    for (page,) in pages:  # not those that the schema lies in: their damage is found at once
+        content[4096 * (page - 1) : 4096 * page] = b"\xa5" * 4096
     path.write_bytes(content)
     with open_manifest(path) as manifest, pytest.raises(ManifestDamaged, match="damaged"):
         manifest.files(repository)

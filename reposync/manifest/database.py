@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 import sqlite3
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from reposync.errors import ManifestError
-from reposync.manifest.schema import APPLICATION_ID, MIGRATIONS, READ_OLDER, SCHEMA_VERSION
+from reposync.manifest.schema import (
+    APPLICATION_ID,
+    MIGRATIONS,
+    READ_OLDER,
+    SCHEMA_VERSION,
+    statements,
+)
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -22,10 +29,13 @@ class ManifestDamaged(ManifestError):
 
 
 class Database:
-    """One connection. Not for use by several threads at once."""
+    """One connection; threads that share it take turns."""
 
     def __init__(self, connection: sqlite3.Connection) -> None:
         self._db = connection
+        # The manifest of a store in memory is one for all threads: one asks how far another's sync
+        # is while that is in the middle of a transaction.
+        self._turn = threading.RLock()
 
     def is_empty(self) -> bool:
         """True if the database was never set up."""
@@ -44,8 +54,33 @@ class Database:
     @contextmanager
     def transaction(self) -> Iterator[sqlite3.Connection]:
         """All or nothing, durable when it returns. Damage found here is a `ManifestError`."""
+        with self._turn, self._block("BEGIN IMMEDIATE") as db:
+            yield db
+
+    @contextmanager
+    def cheap_transaction(self) -> Iterator[sqlite3.Connection]:
+        """All or nothing, without waiting for the disk: a power failure may undo it.
+
+        The next `transaction` makes it durable, too.
+        """
+        with self._turn:
+            self._db.execute("PRAGMA synchronous = NORMAL")
+            try:
+                with self._block("BEGIN IMMEDIATE") as db:
+                    yield db
+            finally:
+                self._db.execute("PRAGMA synchronous = FULL")
+
+    @contextmanager
+    def snapshot(self) -> Iterator[None]:
+        """What is read within the block is of one moment."""
+        with self._turn, self._block("BEGIN"):
+            yield
+
+    @contextmanager
+    def _block(self, begin: str) -> Iterator[sqlite3.Connection]:
         try:
-            self._db.execute("BEGIN IMMEDIATE")
+            self._db.execute(begin)
             try:
                 yield self._db
             except BaseException:
@@ -58,7 +93,8 @@ class Database:
 
     def _all(self, query: str, *arguments: object) -> list[Any]:
         try:
-            return self._db.execute(query, arguments).fetchall()
+            with self._turn:
+                return self._db.execute(query, arguments).fetchall()
         except sqlite3.Error as error:
             raise _ours(error) from error
 
@@ -82,7 +118,8 @@ def connect(database: str, *, uri: bool = False) -> sqlite3.Connection:
         version = _check(connection)
         if uri:
             if version in READ_OLDER:
-                connection.execute(READ_OLDER[version])
+                for statement in statements(READ_OLDER[version]):
+                    connection.execute(statement)
             connection.execute("PRAGMA query_only = ON")
         else:
             _set_up(connection, version)
@@ -128,7 +165,7 @@ def _migrate(db: sqlite3.Connection) -> None:
         # Look again: another process may have done it while this one waited.
         (version,) = db.execute("PRAGMA user_version").fetchone()
         for migration in MIGRATIONS[version:]:
-            for statement in migration.split(";"):
+            for statement in statements(migration):
                 db.execute(statement)
         db.execute(f"PRAGMA application_id = {APPLICATION_ID}")
         db.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")

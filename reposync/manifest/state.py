@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from reposync.batch import Batch
 from reposync.manifest.cache import VectorCache
+from reposync.manifest.listing import Listings
 from reposync.manifest.runs import RunLog
 from reposync.manifest.schema import IN_FLIGHT, OUTDATED, STORED
 from reposync.records import FileStat, Known, Redaction
@@ -54,8 +55,8 @@ class RepositoryRecord:
     checked: int
 
 
-class Manifest(VectorCache, RunLog):
-    """The state of all repositories of one store. Not for use by several threads at once."""
+class Manifest(VectorCache, RunLog, Listings):
+    """The state of all repositories of one store."""
 
     # -- repositories ----------------------------------------------------------------------------
 
@@ -177,17 +178,7 @@ class Manifest(VectorCache, RunLog):
 
     def count_rows(self, repository: int) -> int:
         """How many rows the collection holds of this repository, as far as is known."""
-        unsure, noted = self._all(
-            "SELECT count(redo), coalesce(sum(chunks), 0) FROM files WHERE repository = ?",
-            repository,
-        )[0]
-        if not unsure:  # then each file's note is right, and need not be counted out
-            return int(noted)
-        rows = self._all(
-            "SELECT count(*) FROM chunks c JOIN files f ON f.id = c.file"
-            " WHERE repository = ? AND stored != 0",
-            repository,
-        )
+        rows = self._all("SELECT chunk_count FROM repositories WHERE id = ?", repository)
         return int(rows[0][0])
 
     def distrust(
@@ -223,9 +214,18 @@ class Manifest(VectorCache, RunLog):
                 )
 
     def import_rows(
-        self, repository: int, rows: Iterable[tuple[str, str, bytes, bytes, bool]], reason: str
+        self,
+        repository: int,
+        rows: Iterable[tuple[str, str, bytes, bytes, bool, Mapping[str, object]]],
+        reason: str,
     ) -> None:
-        """Note rows (path, id, text hash, digest, usable) that were found in the collection."""
+        """Note rows that were found in the collection.
+
+        Args:
+            repository: whose they are.
+            rows: (path, id, text hash, digest, usable, metadata).
+            reason: why their files must be read again.
+        """
         by_path = defaultdict(list)
         for path, *row in rows:
             by_path[path].append(row)
@@ -233,11 +233,11 @@ class Manifest(VectorCache, RunLog):
             for path, found in by_path.items():
                 file = self._redo(db, repository, path, reason)
                 db.executemany(
-                    "INSERT OR REPLACE INTO chunks (file, id, text_hash, digest, stored)"
-                    " VALUES (?, ?, ?, ?, ?)",
+                    _NOTE_CHUNK,
                     (
                         (file, row_id, text_hash, digest, STORED if usable else OUTDATED)
-                        for row_id, text_hash, digest, usable in found
+                        + _place(metadata)
+                        for row_id, text_hash, digest, usable, metadata in found
                     ),
                 )
 
@@ -257,10 +257,10 @@ class Manifest(VectorCache, RunLog):
             )
             files = {path: self._redo(db, repository, path, UNFINISHED) for path in batch.paths}
             db.executemany(
-                "INSERT OR REPLACE INTO chunks (file, id, text_hash, digest, stored)"
-                " VALUES (?, ?, ?, ?, ?)",
+                _NOTE_CHUNK,
                 (
                     (files[row.path], row.id, row.text_hash, row.digest, IN_FLIGHT)
+                    + _place(row.metadata)
                     for _, row in (*batch.writes, *batch.moves)
                 ),
             )
@@ -324,6 +324,26 @@ class Manifest(VectorCache, RunLog):
                 json.dumps(record.redactions) if record.redactions else None,
             ),
         )  # fmt: skip
+
+
+# No REPLACE: it would take rows away unseen by the triggers that keep the totals.
+_NOTE_CHUNK = (
+    "INSERT INTO chunks (file, id, text_hash, digest, stored,"
+    " chunk_index, start_line, end_line, symbol) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"
+    " ON CONFLICT (file, id) DO UPDATE SET text_hash = excluded.text_hash,"
+    " digest = excluded.digest, stored = excluded.stored, chunk_index = excluded.chunk_index,"
+    " start_line = excluded.start_line, end_line = excluded.end_line, symbol = excluded.symbol"
+)
+
+
+def _place(metadata: Mapping[str, object]) -> tuple[int | str | None, ...]:
+    """Where a chunk lies in its file; None for what a stranger may have made of it."""
+    numbers = (metadata.get(key) for key in ("chunk_index", "start_line", "end_line"))
+    symbol = metadata.get("symbol")
+    return (
+        *(number if isinstance(number, int) else None for number in numbers),
+        symbol if isinstance(symbol, str) else None,
+    )
 
 
 def _known(
