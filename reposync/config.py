@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Callable, Iterable
 from typing import Annotated, Any, Literal
 
@@ -129,6 +131,23 @@ class SyncConfig(BaseModel):
     max_cache_bytes: Annotated[int, Field(ge=0)] = 2 * GIB
     """Bytes of vectors to keep at most (1 536 each for the default model). Vectors of chunks that
     are in a collection are kept beyond it."""
+
+    @property
+    def fingerprint(self) -> str:
+        """12 hex digits that stand for the settings that decide what is indexed, and how it is cut.
+
+        Your own `chunker` counts by its `chunker_version`.
+        """
+        deciding = self.model_dump(exclude=_NOT_DECIDING)
+        canonical = json.dumps(deciding, sort_keys=True)
+        return hashlib.blake2b(canonical.encode(), digest_size=6).hexdigest()
+
+
+_NOT_DECIDING = {
+    *("batch_rows", "cache_vectors", "deadline", "fetch_timeout", "lock_timeout", "max_attempts"),
+    *("max_cache_bytes", "max_delete_fraction", "max_lock_hold", "request_timeout"),
+}
+"""How, how fast and how patiently; whatever these are, the same is indexed."""
 
 
 def _explain(error: ValidationError) -> str:

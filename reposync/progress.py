@@ -1,9 +1,11 @@
-"""Tells the caller where a running sync stands: a callable of theirs, a tqdm bar, or nobody."""
+"""Tells where a running sync stands: a callable of the caller's, a tqdm bar, or the manifest."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import asdict
 
 from reposync.errors import ConfigError
 from reposync.result import SyncProgress
@@ -48,3 +50,17 @@ def _bar() -> Iterator[OnProgress]:
             bar.refresh()
 
         yield show
+
+
+def as_json(progress: SyncProgress) -> str:
+    """A value as the manifest keeps it."""
+    return json.dumps(asdict(progress))
+
+
+def from_json(text: str | None) -> SyncProgress | None:
+    """A value that the manifest kept; None if there is none that this version can read."""
+    try:
+        fields = json.loads(text or "")
+        return SyncProgress(**{name: fields[name] for name in SyncProgress.__slots__})
+    except (ValueError, TypeError, KeyError):
+        return None

@@ -148,6 +148,7 @@ class SyncResult(Report):
 
     Attributes:
         warnings: what the run met with that is no fault of its files, and that you should know.
+        config: stands for the settings that decide what is indexed, see `SyncConfig.fingerprint`.
     """
 
     repository: str
@@ -170,6 +171,7 @@ class SyncResult(Report):
     store: StoreUse = StoreUse()
     model: ModelInfo
     source: SourceInfo | None = None
+    config: str = ""
 
     @property
     def ok(self) -> bool:
@@ -269,13 +271,23 @@ class SyncPlan(Report):
 
 @dataclass(frozen=True, slots=True)
 class SyncProgress:
-    """Where a running sync stands; handed to the `progress` callable in the calling thread."""
+    """Where a running sync stands; handed to the `progress` callable in the calling thread.
+
+    Attributes:
+        chunks_total: how many chunks will be written, `chunks_written` included. An estimate by the
+            sizes of files until all of them are cut.
+        chunks_per_second: written at the present pace; 0 before the first batch is done.
+        remaining_seconds: an estimate that never grows; None before the first batch is done.
+    """
 
     stage: Stage
     files_done: int
     files_total: int
     chunks_written: int
     texts_embedded: int
+    chunks_total: int = 0
+    chunks_per_second: float = 0.0
+    remaining_seconds: float | None = None
 
 
 def count_files(kinds: Sequence[str], deleted: int) -> FileCounts:

@@ -113,6 +113,11 @@ class Deadline:
         self._seconds = seconds
         self._ends = math.inf if seconds is None else time.monotonic() + seconds
         self._cancel = cancel or threading.Event()
+        self._cancelled = False
+
+    def cancel(self) -> None:
+        """Wish it to be over; the caller's own event is left alone."""
+        self._cancelled = True
 
     def sleep(self, seconds: float) -> None:
         """Wait, but not for longer than the caller wants."""
@@ -133,7 +138,7 @@ class Deadline:
         """Raise `DeadlineExceeded` if it is over, and `Cancelled` if it is wished to be."""
         if self.passed:
             raise self.error()
-        if self._cancel.is_set():
+        if self._cancelled or self._cancel.is_set():
             raise Cancelled
 
     def error(self) -> DeadlineExceeded:

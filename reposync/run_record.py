@@ -3,20 +3,31 @@
 from __future__ import annotations
 
 import logging
+import time
+from dataclasses import replace
 from typing import Literal
 
 from reposync.errors import SyncError
 from reposync.manifest import Manifest, RepositoryRecord
+from reposync.progress import as_json
 from reposync.request import Request
-from reposync.result import ModelInfo, SourceInfo, SyncResult
+from reposync.result import ModelInfo, SourceInfo, Stage, SyncResult
 from reposync.scan import Source
 from reposync.tally import Tally
 
 logger = logging.getLogger(__name__)
 
+BEAT_SECONDS = 0.5
+
 
 class RunRecord:
-    """The record of one run, in the manifest and in its `SyncResult`."""
+    """The record of one run, in the manifest and in its `SyncResult`.
+
+    Args:
+        request, source, manifest, tally: those of the run.
+        record: what is noted of its repository.
+        since: when the run got the repository to itself, in seconds since 1970.
+    """
 
     def __init__(
         self,
@@ -25,6 +36,7 @@ class RunRecord:
         manifest: Manifest,
         record: RepositoryRecord,
         tally: Tally,
+        since: float,
     ) -> None:
         self._request = request
         self._files = source
@@ -32,6 +44,8 @@ class RunRecord:
         self._repository = record
         self._tally = tally
         self._started = False
+        self._since = since
+        self._beaten_at = time.monotonic()
         self._source: SourceInfo | None = None
         tally.resumed = manifest.was_cut_off(record.id)
 
@@ -49,9 +63,32 @@ class RunRecord:
     def start(self) -> None:
         """The first batch is about to be written: if the run does not end now, it was cut off."""
         if not self._started:
-            started_at = self._tally.started_at.isoformat()
-            self._manifest.start_run(self._repository.id, self._tally.run_id, started_at)
+            self._manifest.start_run(*self._who, self._progress())
             self._started = True
+
+    def go_on(self) -> None:
+        """Every half second: `beat`, and `heed`."""
+        if time.monotonic() - self._beaten_at >= BEAT_SECONDS:
+            self.beat()
+            self.heed()
+
+    def beat(self, stage: Stage | None = None) -> None:
+        """Tell whoever asks that the run goes on, and how far it is; now in `stage`, if given."""
+        self._manifest.beat(*self._who, self._progress(stage))
+        self._beaten_at = time.monotonic()
+
+    def heed(self) -> None:
+        """Have the run end at its next check if somebody asked for that while it ran."""
+        if self._manifest.cancel_asked_at(self._repository.id) >= self._since:
+            self._request.deadline.cancel()
+
+    @property
+    def _who(self) -> tuple[int, str, str]:
+        return self._repository.id, self._tally.run_id, self._tally.started_at.isoformat()
+
+    def _progress(self, stage: Stage | None = None) -> str:
+        now = self._tally.progress()
+        return as_json(replace(now, stage=stage) if stage else now)
 
     def end(self, *, cancelled: bool) -> SyncResult:
         """The run came to its end."""
@@ -63,7 +100,7 @@ class RunRecord:
         elif self._tally.failures or "over_limit" in self._tally.skipped.values():
             status = "partial"
         result = self._result(status)
-        self._record(result, status, self._token())
+        self._record(result, status, self._token(), "")
         return result
 
     def end_badly(self, error: BaseException) -> None:
@@ -75,7 +112,8 @@ class RunRecord:
             how = "failed" if isinstance(error, Exception) else "interrupted"
             looked = self._request.lock.used
             token = "" if looked else self._repository.token
-            self._record(result, how if self._started else "refused", token)
+            told = f"{type(error).__name__}: {error}".rstrip(": ")
+            self._record(result, how if self._started else "refused", token, told)
         except SyncError as second:
             logger.warning("the run's end could not be recorded: %s", second)
 
@@ -87,14 +125,14 @@ class RunRecord:
         # What others wrote between two of our holds was not looked at.
         return lock.token if lock.undisturbed else ""
 
-    def _record(self, result: SyncResult, status: str, token: str) -> None:
+    def _record(self, result: SyncResult, status: str, token: str, error: str) -> None:
         self._manifest.end_run(
-            self._repository.id,
-            self._tally.run_id,
-            self._tally.started_at.isoformat(),
+            *self._who,
             status,
             result.model_dump_json(exclude={"skipped", "encodings", "redactions"}),
             token,
+            progress=self._progress(),
+            error=error,
         )
 
     def _warnings(self) -> list[str]:
@@ -129,6 +167,7 @@ class RunRecord:
                 fingerprint=identity.fingerprint,
             ),
             source=self._source,
+            config=request.config.fingerprint,
             warnings=self._warnings(),
             lock=request.lock.stats(),
             retries=request.store.retries,

@@ -83,6 +83,23 @@ class Survey:
             if path not in kept
         )
 
+    @property
+    def sizes_to_read(self) -> dict[str, int]:
+        """How large the files are that `seen` will read, in bytes."""
+        return {
+            entry.path: entry.stat.size
+            for entry in self._entries
+            if entry.failure is None
+            and entry.skip is None
+            and entry.stat is not None
+            and not self._as_recorded(entry)
+        }
+
+    @property
+    def vanished_rows(self) -> int:
+        """How many rows the files have that are not listed any more, as far as is noted."""
+        return sum(self.known[path].chunks for path in self.known.keys() - self.listed)
+
     def seen(self, tally: Tally | None = None) -> Iterator[Seen]:
         """Each file, read if its stat is not as recorded; reading counts as "scan" in `tally`."""
         for entry in self._entries:

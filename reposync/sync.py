@@ -11,13 +11,16 @@ from __future__ import annotations
 import logging
 import os
 import threading
+import time
 from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager, closing, contextmanager
+from functools import partial
 
 from reposync.batch import FileWork, batches
 from reposync.commit import Committer
 from reposync.config import SyncConfig
 from reposync.errors import CollectionGone, DeletionRefused, IndexDamaged
+from reposync.live import how_far
 from reposync.lock import repository_lock, state_folder
 from reposync.manifest import Manifest, ManifestDamaged, RepositoryRecord, set_aside
 from reposync.opened import lock_key
@@ -25,7 +28,7 @@ from reposync.plan import deletions, is_indexed, look_again, plan, too_many
 from reposync.progress import OnProgress, reporter
 from reposync.records import Action, Known
 from reposync.request import Request, check_owner, make_request
-from reposync.result import SyncProgress, SyncResult
+from reposync.result import SyncResult
 from reposync.retry import Cancelled
 from reposync.run_record import RunRecord
 from reposync.scan import Source
@@ -101,45 +104,38 @@ def sync_repository(
         path, name, store, collection, embedding_function, config, lock, cancel, ref=ref
     )
 
-    def run(report: OnProgress) -> SyncResult:
+    def run() -> SyncResult:
         with open_state(request.store) as manifest:
-            run = _Run(request, source, manifest, report)
+            run = _Run(request, source, manifest, report, since)
             return run.run(full=full, allow_deletions=allow_deletions)
 
     with (
-        reporter(progress) as tell,
+        reporter(progress) as report,
         closing(request.store),
         closing(request.open_source()) as source,
-        _alone(request) as note,
+        _alone(request),
     ):
-
-        def report(progress: SyncProgress) -> None:
-            tell(progress)
-            note(progress)
-
+        since = time.time()
         try:
-            return run(report)
+            return run()
         except ManifestDamaged as damage:
             logger.warning("%s It is set aside, and rebuilt from the collection.", damage)
             set_aside(manifest_path(request.store))
-            return run(report)
+            return run()
 
 
 @contextmanager
-def _alone(request: Request) -> Iterator[OnProgress]:
-    """One sync of a repository at a time; in memory, one user of the whole store.
-
-    Yields:
-        what notes how far the sync is, for one that waits for its end.
-    """
+def _alone(request: Request) -> Iterator[None]:
+    """One sync of a repository at a time; in memory, one user of the whole store."""
     if request.store.kind == "memory":
         with request.lock:
-            yield lambda _: None
+            yield
     else:
-        folder = state_folder(request.store)
+        folder, key = state_folder(request.store), lock_key(request.key)
         timeout, deadline = request.config.lock_timeout, request.deadline
-        with repository_lock(folder, lock_key(request.key), timeout, deadline=deadline) as note:
-            yield note.write
+        ask = partial(how_far, request.store, request.key)
+        with repository_lock(folder, key, timeout, deadline=deadline, how_far=ask):
+            yield
 
 
 class _Run:
@@ -151,18 +147,22 @@ class _Run:
         source: Source,
         manifest: Manifest,
         report: OnProgress,
+        since: float,
     ) -> None:
         self.request = request
         self.source = source
         self.manifest = manifest
         self.report = report
+        self.since = since
         self.tally = Tally()
 
     def run(self, *, full: bool, allow_deletions: bool) -> SyncResult:
         """Sync, and record how it ended whatever happens."""
         record = self._record()
         self.redo = self._reason_to_redo(record, full=full)
-        self.log = RunRecord(self.request, self.source, self.manifest, record, self.tally)
+        self.log = RunRecord(
+            self.request, self.source, self.manifest, record, self.tally, self.since
+        )
         try:
             with self.tally.stage("scan"):
                 self.log.note_source()
@@ -286,24 +286,35 @@ class _Run:
     def _carry_out(self, survey: Survey, target: Target) -> None:
         record = self._record()
         committer = Committer(
-            self.request, self.manifest, record, self.tally, before_writing=self._settle
+            self.request, self.manifest, record, self.tally, before_writing=self._before_writing
         )
         workshop = Workshop(
             self.request, self.manifest, record, survey.known, self.tally, rewrite=self._rewrites
         )
+        self.tally.expect(survey.sizes_to_read, survey.vanished_rows)
         for batch in batches(self._works(survey, workshop), self.request.config.batch_rows):
+            self.log.heed()
             self.request.deadline.check()
             with self.tally.stage("commit"):
                 collection = target.collection() if batch.operations else None
             self.log.start()
+            if batch.writes:
+                self.log.beat("embed")
             committer.commit(batch, collection)
+            self.tally.settle(batch)
             self.report(self.tally.progress())
+
+    def _before_writing(self) -> None:
+        self._settle()
+        self.log.beat()
 
     def _works(self, survey: Survey, workshop: Workshop) -> Iterator[FileWork]:
         for action in self._actions(survey):
+            self.log.go_on()
             self.request.deadline.check()
             with self.tally.stage("chunk"):
                 work = workshop.make(action)
+            self.tally.cut(action, work)
             if work is not None:
                 yield work
 

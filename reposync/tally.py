@@ -13,8 +13,9 @@ from dataclasses import asdict
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Literal
 
-from reposync.batch import FileWork
-from reposync.records import Failure, Known, Redaction, SkipReason
+from reposync.batch import Batch, FileWork
+from reposync.estimate import Estimate
+from reposync.records import Action, Failure, Known, Redaction, SkipReason
 from reposync.result import (
     ChunkCounts,
     FileFailure,
@@ -57,6 +58,7 @@ class Tally:
         self._seconds: dict[Stage, float] = dict.fromkeys(
             ("scan", "plan", "chunk", "embed", "commit"), 0.0
         )
+        self.estimate = Estimate()
         self.stage_now: Stage | None = None
         self._switched = self._started
 
@@ -125,6 +127,25 @@ class Tally:
             self.outcomes[work.path] = work.outcome
         self._describe(work.path, work.record)
 
+    def expect(self, sizes: Mapping[str, int], deletes: int) -> None:
+        """The plan is about to be carried out: the files to read, and the rows that must go."""
+        self.estimate.expect(sizes, deletes, self._seconds)
+
+    def cut(self, action: Action, work: FileWork | None) -> None:
+        """Note what work the plan's next action makes."""
+        if work is None:
+            self.estimate.cut(action.path, 0, 0, 0)
+            return
+        changes = work.changes
+        vanished = len(work.old_stale if action.seen else changes.stale)
+        others = len(changes.moves) + len(changes.stale) + len(work.old_stale)
+        self.estimate.cut(action.path, len(changes.writes), others, vanished)
+
+    def settle(self, batch: Batch) -> None:
+        """Note that a batch is done, whatever of it was accepted."""
+        writes = len(batch.writes)
+        self.estimate.settle(writes, batch.operations - writes, self._seconds)
+
     def start_over(self) -> None:
         """Forget failures: every file is looked at again."""
         self.failures.clear()
@@ -138,6 +159,9 @@ class Tally:
             self.files_total,
             self.added,
             self.embedded,
+            self.added + self.estimate.writes_left,
+            round(self.estimate.writes_per_second, 3),
+            self.estimate.remaining,
         )
 
     def result(
@@ -150,6 +174,7 @@ class Tally:
         total_chunks: int,
         model: ModelInfo,
         source: SourceInfo | None,
+        config: str,
         warnings: Sequence[str],
         lock: LockStats,
         retries: int,
@@ -202,4 +227,5 @@ class Tally:
             ),
             model=model,
             source=source,
+            config=config,
         )

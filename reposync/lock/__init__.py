@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from reposync.lock.chroma import LOCK_FILE, ChromaLock
 from reposync.lock.decorator import with_chroma_lock
-from reposync.lock.repository import SyncNote, repository_lock, state_folder
+from reposync.lock.repository import holder_of, is_held, repository_lock, state_folder
 from reposync.lock.stats import LockStats, Spread
 
 __all__ = [
@@ -21,7 +21,8 @@ __all__ = [
     "ChromaLock",
     "LockStats",
     "Spread",
-    "SyncNote",
+    "holder_of",
+    "is_held",
     "repository_lock",
     "state_folder",
     "with_chroma_lock",

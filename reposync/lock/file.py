@@ -1,7 +1,8 @@
-"""One file, locked with ``flock``; the only importer of ``filelock``."""
+"""One file, locked with ``flock``; the only importer of ``filelock`` and ``fcntl``."""
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import filelock
@@ -46,6 +47,35 @@ def try_lock(path: Path) -> LockedFile | None:
     except OSError as error:
         raise unusable(path.parent, error) from error
     return LockedFile(path, lock)
+
+
+def is_locked(path: Path) -> bool:
+    """True if somebody holds the lock of a file that is there.
+
+    Those who ask do not take each other for a holder, and need not be allowed to write the file.
+    """
+    try:
+        import fcntl
+    except ImportError:  # Windows, which knows no shared locks of this kind
+        taken = try_lock(path) if path.exists() else None
+        if taken is not None:
+            taken.release()
+        return taken is None and path.exists()
+    try:
+        descriptor = os.open(path, os.O_RDONLY)
+    except FileNotFoundError:
+        return False
+    except OSError as error:
+        raise unusable(path.parent, error) from error
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError as error:
+        raise unusable(path.parent, error) from error
+    finally:
+        os.close(descriptor)  # lets go of it, too
+    return False
 
 
 def make_folder(folder: Path) -> None:

@@ -10,15 +10,22 @@ from __future__ import annotations
 
 from reposync.manifest.database import FILE_NAME, ManifestDamaged
 from reposync.manifest.file import memory_manifest, open_manifest, read_manifest, set_aside
+from reposync.manifest.listing import NEWEST, ChunkRow, FileRow, RepositoryRow
+from reposync.manifest.runs import RunRow
 from reposync.manifest.state import UNFINISHED, Manifest, RepositoryKey, RepositoryRecord
 
 __all__ = [
     "FILE_NAME",
+    "NEWEST",
     "UNFINISHED",
+    "ChunkRow",
+    "FileRow",
     "Manifest",
     "ManifestDamaged",
     "RepositoryKey",
     "RepositoryRecord",
+    "RepositoryRow",
+    "RunRow",
     "memory_manifest",
     "open_manifest",
     "read_manifest",

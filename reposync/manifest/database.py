@@ -9,13 +9,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from reposync.errors import ManifestError
-from reposync.manifest.schema import (
-    APPLICATION_ID,
-    MIGRATIONS,
-    READ_OLDER,
-    SCHEMA_VERSION,
-    statements,
-)
+from reposync.manifest.schema import APPLICATION_ID, MIGRATIONS, READ_OLDER, SCHEMA_VERSION
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -118,7 +112,7 @@ def connect(database: str, *, uri: bool = False) -> sqlite3.Connection:
         version = _check(connection)
         if uri:
             if version in READ_OLDER:
-                for statement in statements(READ_OLDER[version]):
+                for statement in _statements(READ_OLDER[version]):
                     connection.execute(statement)
             connection.execute("PRAGMA query_only = ON")
         else:
@@ -165,7 +159,7 @@ def _migrate(db: sqlite3.Connection) -> None:
         # Look again: another process may have done it while this one waited.
         (version,) = db.execute("PRAGMA user_version").fetchone()
         for migration in MIGRATIONS[version:]:
-            for statement in statements(migration):
+            for statement in _statements(migration):
                 db.execute(statement)
         db.execute(f"PRAGMA application_id = {APPLICATION_ID}")
         db.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
@@ -173,6 +167,16 @@ def _migrate(db: sqlite3.Connection) -> None:
     except BaseException:
         db.execute("ROLLBACK")
         raise
+
+
+def _statements(script: str) -> Iterator[str]:
+    """The statements of a script, one by one; a trigger's body has semicolons of its own."""
+    statement = ""
+    for part in script.split(";"):
+        statement += f"{part};"
+        if sqlite3.complete_statement(statement):
+            yield statement
+            statement = ""
 
 
 def _ours(error: sqlite3.Error) -> ManifestError:

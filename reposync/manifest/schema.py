@@ -6,9 +6,6 @@ are never changed.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from sqlite3 import complete_statement
-
 APPLICATION_ID = 0x72737963  # "rsyc", so that a foreign database is not taken for ours
 
 # What is known of a row of the collection (chunks.stored).
@@ -136,27 +133,19 @@ _FOR_OPERATORS = """
     CREATE TEMP VIEW runs AS SELECT *, NULL AS heartbeat, NULL AS progress, '' AS error
     FROM main.runs;
 """
-_STORED = (
-    "(SELECT count(*) FROM main.chunks c WHERE c.file = f.id AND c.stored != 0) AS stored_chunks"
+_FILES = (
+    """
+    CREATE TEMP VIEW files AS SELECT *, '' AS rules, NULL AS encoding, NULL AS redactions,
+        (SELECT count(*) FROM main.chunks c WHERE c.file = f.id AND c.stored != 0) AS stored_chunks
+    FROM main.files f
+    """,
+    """
+    CREATE TEMP VIEW files AS SELECT *,
+        (SELECT count(*) FROM main.chunks c WHERE c.file = f.id AND c.stored != 0) AS stored_chunks
+    FROM main.files f
+    """,
 )
 
-READ_OLDER = {
-    1: f"""
-    {_FOR_OPERATORS}
-    CREATE TEMP VIEW files AS
-    SELECT *, '' AS rules, NULL AS encoding, NULL AS redactions, {_STORED} FROM main.files f
-    """,
-    2: f"{_FOR_OPERATORS} CREATE TEMP VIEW files AS SELECT *, {_STORED} FROM main.files f",
-}
+READ_OLDER = {1: _FOR_OPERATORS + _FILES[0], 2: _FOR_OPERATORS + _FILES[1]}
 """What lets a database of an older version be read without a migration, which would write to it:
 views that hide its tables."""
-
-
-def statements(script: str) -> Iterator[str]:
-    """The statements of a script, one by one; a trigger's body has semicolons of its own."""
-    statement = ""
-    for part in script.split(";"):
-        statement += f"{part};"
-        if complete_statement(statement):
-            yield statement
-            statement = ""

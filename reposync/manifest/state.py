@@ -227,17 +227,16 @@ class Manifest(VectorCache, RunLog, Listings):
             reason: why their files must be read again.
         """
         by_path = defaultdict(list)
-        for path, *row in rows:
-            by_path[path].append(row)
+        for path, row_id, text_hash, digest, usable, metadata in rows:
+            by_path[path].append(((row_id, text_hash, digest), usable, metadata))
         with self.transaction() as db:
             for path, found in by_path.items():
                 file = self._redo(db, repository, path, reason)
                 db.executemany(
                     _NOTE_CHUNK,
                     (
-                        (file, row_id, text_hash, digest, STORED if usable else OUTDATED)
-                        + _place(metadata)
-                        for row_id, text_hash, digest, usable, metadata in found
+                        (file, *row, STORED if usable else OUTDATED, *_place(metadata))
+                        for row, usable, metadata in found
                     ),
                 )
 
@@ -259,8 +258,10 @@ class Manifest(VectorCache, RunLog, Listings):
             db.executemany(
                 _NOTE_CHUNK,
                 (
-                    (files[row.path], row.id, row.text_hash, row.digest, IN_FLIGHT)
-                    + _place(row.metadata)
+                    (
+                        *(files[row.path], row.id, row.text_hash, row.digest, IN_FLIGHT),
+                        *_place(row.metadata),
+                    )
                     for _, row in (*batch.writes, *batch.moves)
                 ),
             )
