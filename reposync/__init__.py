@@ -33,21 +33,46 @@ if TYPE_CHECKING:
     )
     from reposync.explanation import Explanation, explain
     from reposync.lock import ChromaLock, LockStats, with_chroma_lock
+    from reposync.operations.current import CurrentReport, is_current
+    from reposync.operations.history import sync_history
+    from reposync.operations.history_file import HistoryExport, export_history, read_history
+    from reposync.operations.pages import (
+        ChunkEntry,
+        FileEntry,
+        RepositoryEntry,
+        list_chunks,
+        list_files,
+        list_repositories,
+    )
+    from reposync.operations.progress import (
+        CancelRequest,
+        RunProgress,
+        get_progress,
+        request_cancel,
+    )
+    from reposync.operations.runs import RunEntry
+    from reposync.operations.status import RepositoryStatus, repository_status
     from reposync.records import Chunk
+    from reposync.report import Page
     from reposync.result import SyncPlan, SyncProgress, SyncResult
     from reposync.sync import sync_repository
 
 # Importing reposync loads none of it: each name is fetched when it is first asked for.
 _HOMES = {
+    "CancelRequest": "operations.progress",
     "ChromaLock": "lock",
     "Chunk": "records",
+    "ChunkEntry": "operations.pages",
     "CollectionGone": "errors",
     "ConfigError": "errors",
+    "CurrentReport": "operations.current",
     "DeadlineExceeded": "errors",
     "DeletionRefused": "errors",
     "EmbeddingError": "errors",
     "EmbeddingMismatch": "errors",
     "Explanation": "explanation",
+    "FileEntry": "operations.pages",
+    "HistoryExport": "operations.history_file",
     "IndexDamaged": "errors",
     "LockError": "errors",
     "LockStats": "lock",
@@ -55,6 +80,11 @@ _HOMES = {
     "ManifestError": "errors",
     "ModelUnavailable": "errors",
     "NameTaken": "errors",
+    "Page": "report",
+    "RepositoryEntry": "operations.pages",
+    "RepositoryStatus": "operations.status",
+    "RunEntry": "operations.runs",
+    "RunProgress": "operations.progress",
     "ScanError": "errors",
     "StoreError": "errors",
     "StoreRefused": "errors",
@@ -67,21 +97,36 @@ _HOMES = {
     "SyncResult": "result",
     "UnknownRepository": "errors",
     "explain": "explanation",
+    "export_history": "operations.history_file",
+    "get_progress": "operations.progress",
+    "is_current": "operations.current",
+    "list_chunks": "operations.pages",
+    "list_files": "operations.pages",
+    "list_repositories": "operations.pages",
     "plan_repository": "dry_run",
+    "read_history": "operations.history_file",
+    "repository_status": "operations.status",
+    "request_cancel": "operations.progress",
+    "sync_history": "operations.history",
     "sync_repository": "sync",
     "with_chroma_lock": "lock",
 }
 
 __all__ = [
+    "CancelRequest",
     "ChromaLock",
     "Chunk",
+    "ChunkEntry",
     "CollectionGone",
     "ConfigError",
+    "CurrentReport",
     "DeadlineExceeded",
     "DeletionRefused",
     "EmbeddingError",
     "EmbeddingMismatch",
     "Explanation",
+    "FileEntry",
+    "HistoryExport",
     "IndexDamaged",
     "LockError",
     "LockStats",
@@ -89,6 +134,11 @@ __all__ = [
     "ManifestError",
     "ModelUnavailable",
     "NameTaken",
+    "Page",
+    "RepositoryEntry",
+    "RepositoryStatus",
+    "RunEntry",
+    "RunProgress",
     "ScanError",
     "StoreError",
     "StoreRefused",
@@ -102,7 +152,17 @@ __all__ = [
     "UnknownRepository",
     "__version__",
     "explain",
+    "export_history",
+    "get_progress",
+    "is_current",
+    "list_chunks",
+    "list_files",
+    "list_repositories",
     "plan_repository",
+    "read_history",
+    "repository_status",
+    "request_cancel",
+    "sync_history",
     "sync_repository",
     "with_chroma_lock",
 ]

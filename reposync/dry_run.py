@@ -84,17 +84,29 @@ def _known(
     noted: dict[str, tuple[str, bool]] = {}
     token = ""
     if manifest is not None and record is not None:
-        check_owner(request, record)
-        known, token = manifest.files(record.id), record.token
+        known, token = noted_files(request, manifest, record), record.token
         noted = manifest.all_rows(record.id)
-        if record.model not in ("", request.model):
-            known = look_again(known, known, MODEL_CHANGED)
-        elif record.recipe not in ("", request.recipe):
-            known = look_again(known, request.outdated(record.recipe, known), RECIPE_CHANGED)
     folder = request.store.folder
     if token and folder is not None and FolderState(folder).token() == token:
         return known
     return _compared(request, known, noted) if request.store.exists else known
+
+
+def noted_files(
+    request: Request, manifest: Manifest, record: RepositoryRecord, *, any_model: bool = False
+) -> dict[str, Known]:
+    """What the manifest knows; files that the request has embedded or cut otherwise are outdated.
+
+    Raises:
+        NameTaken: the name belongs to another repository.
+    """
+    check_owner(request, record)
+    known = manifest.files(record.id)
+    if not any_model and record.model not in ("", request.model):
+        return look_again(known, known, MODEL_CHANGED)
+    if record.recipe not in ("", request.recipe):
+        return look_again(known, request.outdated(record.recipe, known), RECIPE_CHANGED)
+    return known
 
 
 def _compared(
@@ -135,14 +147,14 @@ def _report(
         collection=request.key.collection,
         files=count_files(outcomes, deleted),
         actions=tuple(
-            PlannedAction(
-                path=action.path,
-                action=action.kind,
-                reason=action.reason,
-                old_path=action.old_path,
-            )
-            for action in actions
-            if action.kind not in ("keep", "forget")
+            planned(action) for action in actions if action.kind not in ("keep", "forget")
         ),
         refused=refused,
+    )
+
+
+def planned(action: Action) -> PlannedAction:
+    """An action, told."""
+    return PlannedAction(
+        path=action.path, action=action.kind, reason=action.reason, old_path=action.old_path
     )

@@ -156,6 +156,11 @@ class FolderState:
                 " on the disk; what was written is kept, sync again to go on."
             ) from error
 
+    def index_changed(self, state: State) -> bool:
+        """True if index files are not as they were at the end of the last hold."""
+        stat = self.stat()
+        return bool(stat and state.stat) and _index_part(state.stat) != _index_part(stat)
+
     def token(self) -> str:
         """What identifies the store's present content, "" if that cannot be said now."""
         state = self.read()

@@ -78,7 +78,7 @@ def mend(
             if store.folder is not None:
                 _put_aside(store, collection)
             ids = collection.all_ids()
-        asides = _aside(store, collection)
+        asides = _aside(store, collection.id)
         given = _write_all_back(collection, lock, manifest, key, ids, _Saved(asides))
         if store.folder is not None:
             _note_given_up(store.folder, collection, given)
@@ -125,7 +125,12 @@ def _write_all_back(
 
 def is_unfinished(store: Store, collection: Collection) -> bool:
     """True if `collection` was being mended when whoever did it ended."""
-    return any((aside / IDS).exists() for aside in _aside(store, collection))
+    return unfinished_mends(store, collection.id)
+
+
+def unfinished_mends(store: Store, collection_id: str) -> bool:
+    """The same, of a collection that need not be opened."""
+    return any((aside / IDS).exists() for aside in _aside(store, collection_id))
 
 
 def cached_vectors(manifest: Manifest, content: Iterable[Content]) -> dict[str, Vector]:
@@ -160,11 +165,11 @@ def _put_aside(store: Store, collection: Collection) -> None:
         refresh(system)  # it may have the damaged index in memory
 
 
-def _aside(store: Store, collection: Collection) -> list[Path]:
+def _aside(store: Store, collection_id: str) -> list[Path]:
     """The folders with indexes that were put aside, the newest first."""
     if store.folder is None:
         return []
-    found = state_folder(store).glob(f"damaged-{collection.id}-*/{INDEX}")
+    found = state_folder(store).glob(f"damaged-{collection_id}-*/{INDEX}")
     return sorted((index.parent for index in found), key=_number, reverse=True)
 
 

@@ -25,6 +25,7 @@ T = TypeVar("T")
 
 FIRST_WAIT_SECONDS = 0.1
 LONGEST_WAIT_SECONDS = 5.0
+LISTEN_SECONDS = 0.5
 LONGEST_RETRY_AFTER_SECONDS = 60.0
 """A server that asks for a longer pause is as good as down."""
 
@@ -114,15 +115,22 @@ class Deadline:
         self._ends = math.inf if seconds is None else time.monotonic() + seconds
         self._cancel = cancel or threading.Event()
         self._cancelled = False
+        self._go_on: Callable[[], None] = _do_nothing
 
     def cancel(self) -> None:
         """Wish it to be over; the caller's own event is left alone."""
         self._cancelled = True
 
+    def listen(self, go_on: Callable[[], None] | None) -> None:
+        """Call `go_on` at each check, also while something is waited for; it may call `cancel`."""
+        self._go_on = go_on or _do_nothing
+
     def sleep(self, seconds: float) -> None:
         """Wait, but not for longer than the caller wants."""
-        if self._cancel.wait(seconds):
-            raise Cancelled
+        ends = time.monotonic() + seconds
+        while (left := ends - time.monotonic()) > 0:
+            self._cancel.wait(min(left, LISTEN_SECONDS))
+            self.check()
 
     @property
     def passed(self) -> bool:
@@ -136,6 +144,7 @@ class Deadline:
 
     def check(self) -> None:
         """Raise `DeadlineExceeded` if it is over, and `Cancelled` if it is wished to be."""
+        self._go_on()
         if self.passed:
             raise self.error()
         if self._cancelled or self._cancel.is_set():
@@ -147,6 +156,10 @@ class Deadline:
             f"The sync did not end within its deadline of {self._seconds:g} s. What was written is"
             " kept: sync again to go on, or raise SyncConfig.deadline."
         )
+
+
+def _do_nothing() -> None:
+    """Nobody listens."""
 
 
 def call(

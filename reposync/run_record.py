@@ -48,6 +48,7 @@ class RunRecord:
         self._beaten_at = time.monotonic()
         self._source: SourceInfo | None = None
         tally.resumed = manifest.was_cut_off(record.id)
+        request.deadline.listen(self._go_on)
 
     def note_source(self) -> None:
         """Note which commit the files are of, as it is when the scan begins."""
@@ -66,8 +67,8 @@ class RunRecord:
             self._manifest.start_run(*self._who, self._progress())
             self._started = True
 
-    def go_on(self) -> None:
-        """Every half second: `beat`, and `heed`."""
+    def _go_on(self) -> None:
+        """Every half second, also while something is waited for: `beat`, and `heed`."""
         if time.monotonic() - self._beaten_at >= BEAT_SECONDS:
             self.beat()
             self.heed()
@@ -126,6 +127,7 @@ class RunRecord:
         return lock.token if lock.undisturbed else ""
 
     def _record(self, result: SyncResult, status: str, token: str, error: str) -> None:
+        self._request.deadline.listen(None)
         self._manifest.end_run(
             *self._who,
             status,

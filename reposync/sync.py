@@ -310,7 +310,6 @@ class _Run:
 
     def _works(self, survey: Survey, workshop: Workshop) -> Iterator[FileWork]:
         for action in self._actions(survey):
-            self.log.go_on()
             self.request.deadline.check()
             with self.tally.stage("chunk"):
                 work = workshop.make(action)

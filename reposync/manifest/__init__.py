@@ -9,7 +9,13 @@ with ``synchronous=FULL`` (`Manifest.begin`); when the store has answered, they 
 from __future__ import annotations
 
 from reposync.manifest.database import FILE_NAME, ManifestDamaged
-from reposync.manifest.file import memory_manifest, open_manifest, read_manifest, set_aside
+from reposync.manifest.file import (
+    is_damaged,
+    memory_manifest,
+    open_manifest,
+    read_manifest,
+    set_aside,
+)
 from reposync.manifest.listing import NEWEST, ChunkRow, FileRow, RepositoryRow
 from reposync.manifest.runs import RunRow
 from reposync.manifest.state import UNFINISHED, Manifest, RepositoryKey, RepositoryRecord
@@ -26,6 +32,7 @@ __all__ = [
     "RepositoryRecord",
     "RepositoryRow",
     "RunRow",
+    "is_damaged",
     "memory_manifest",
     "open_manifest",
     "read_manifest",

@@ -28,19 +28,34 @@ def read_manifest(path: Path) -> Manifest | None:
     if not path.exists():
         return None
     try:
-        try:
-            # Not "ro" where that can be helped: it leaves the log files behind when it is closed.
-            manifest = Manifest(connect(f"{path.as_uri()}?mode=rw", uri=True))
-        except ManifestDamaged:
-            raise
-        except ManifestError:
-            manifest = Manifest(connect(f"{path.as_uri()}?mode=ro", uri=True))
+        manifest = _open_to_read(path)
     except ManifestDamaged:
         return None
     if manifest.is_empty():
         manifest.close()
         return None
     return manifest
+
+
+def is_damaged(path: Path) -> bool:
+    """True if there is a file at `path` that is no manifest, or not any more."""
+    if not path.exists():
+        return False
+    try:
+        _open_to_read(path).close()
+    except ManifestDamaged:
+        return True
+    return False
+
+
+def _open_to_read(path: Path) -> Manifest:
+    try:
+        # Not "ro" where that can be helped: it leaves the log files behind when it is closed.
+        return Manifest(connect(f"{path.as_uri()}?mode=rw", uri=True))
+    except ManifestDamaged:
+        raise
+    except ManifestError:
+        return Manifest(connect(f"{path.as_uri()}?mode=ro", uri=True))
 
 
 def memory_manifest() -> Manifest:

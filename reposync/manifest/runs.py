@@ -33,6 +33,11 @@ class RunRow:
     progress: str | None
     error: str
 
+    @property
+    def was_cut_off(self) -> bool:
+        """True if it did not come to its end, unless it still goes on."""
+        return self.status in ("running", "interrupted", "cancelled", "failed")
+
 
 _COLUMNS = "id, run_id, repository, started_at, status, result, heartbeat, progress, error"
 
@@ -126,7 +131,7 @@ class RunLog(Database):
         Runs that were refused before they wrote anything left things as they were.
         """
         last = self.last_run(repository)
-        return last is not None and last.status in ("running", "interrupted", "cancelled", "failed")
+        return last is not None and last.was_cut_off
 
     def last_run(self, repository: int) -> RunRow | None:
         """The newest run of a repository that was not refused before it wrote anything."""
@@ -158,12 +163,14 @@ class RunLog(Database):
             before, tenant, database, limit=limit,
         )  # fmt: skip
 
-    def ended_runs(self, repository: int) -> list[tuple[int, str]]:
-        """(number, run id) of each run of a repository that came to an end, the oldest first."""
-        return self._all(
-            "SELECT id, run_id FROM runs WHERE repository = ? AND status != 'running' ORDER BY id",
-            repository,
-        )
+    def ended_runs(self, repository: int) -> dict[str, int]:
+        """Each run of a repository that does not go on any more: its number by its run id."""
+        query = "SELECT run_id, id FROM runs WHERE repository = ? AND status != 'running'"
+        return dict(self._all(query, repository))
+
+    def run_row(self, number: int) -> RunRow:
+        """One run."""
+        return self._runs("id = ?", number, limit=1)[0]
 
     def _newest(self, condition: str, *arguments: object) -> RunRow | None:
         rows = self._runs(condition, *arguments, limit=1)

@@ -1,0 +1,301 @@
+"""The history as a CSV file for spreadsheets, which several programs may append to at once.
+
+Each run is one line, and lines are only ever appended, under a lock beside the file. So whatever
+ends in a line break is whole, and a last line without one is being written, or its writer died.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ValidationError
+
+from reposync.errors import ConfigError, LockTimeout, StoreUnavailable
+from reposync.lock.file import is_locked, try_lock
+from reposync.lock.queue import poll, wait
+from reposync.manifest import Manifest
+from reposync.opened import find_repository
+from reposync.operations.history import entries
+from reposync.operations.looking import known_store
+from reposync.operations.runs import RunEntry
+from reposync.report import Page, Report
+from reposync.store import Store
+
+TIMEOUT_SECONDS = 30.0
+RETRY_SECONDS = 0.02
+MARK = "\ufeff"  # without it Excel takes the file for one in an older encoding
+
+# What a spreadsheet would take for a formula (a name may begin with any of them), and the mark
+# itself that says it is none.
+_FORMULA = ("=", "+", "-", "@", "\t", "'")
+
+
+class HistoryExport(Report):
+    """What was appended to a CSV file.
+
+    Attributes:
+        path: the file.
+        added: how many runs were appended; those that it had already are left alone.
+    """
+
+    path: str
+    added: int
+
+    @property
+    def ok(self) -> bool:
+        """Always True: what cannot be written raises."""
+        return True
+
+    def __str__(self) -> str:
+        return f"{self.path}: {self.added} runs appended"
+
+
+def export_history(
+    csv_path: str | os.PathLike[str],
+    name: str | None = None,
+    *,
+    store: object = None,
+    collection: str | None = None,
+    timeout: float = TIMEOUT_SECONDS,
+) -> HistoryExport:
+    """Append the runs that ended, and that a CSV file does not have yet, to it; oldest first.
+
+    Call it as often as you like, for several stores, and from several processes at once: it takes
+    a lock beside the file (``<csv_path>.lock``), and what it wrote is on disk when it returns.
+
+    >>> from reposync import export_history
+    >>> print(export_history("history.csv", store="chroma"))
+    history.csv: 1 runs appended
+    >>> export_history("history.csv", store="chroma").added
+    0
+
+    Args:
+        csv_path: the file, made if need be; its folder must be there.
+        name: runs of this repository only; None: of all.
+        store, collection: as for `reposync.list_files`.
+        timeout: seconds to wait for another writer.
+
+    Raises:
+        ConfigError: the file is something else, or nothing was ever synced into the store.
+        LockTimeout: another writer was at it for too long.
+        StoreUnavailable: it cannot be written; what it held before is whole.
+    """
+    path = Path(csv_path)
+    with known_store(store) as (place, manifest), _writing(path, timeout):
+        columns, seen = _already_there(path)
+        lines = _missing(place, manifest, name, collection, seen)
+        return HistoryExport(path=str(path), added=_append(path, columns, lines))
+
+
+def read_history(
+    csv_path: str | os.PathLike[str], *, timeout: float = TIMEOUT_SECONDS
+) -> Page[RunEntry]:
+    """The runs in a CSV file that `export_history` wrote, the newest first.
+
+    A file that is just being written is read again. What a writer that died left of a line is left
+    out; the next export writes that line again.
+
+    >>> from reposync import export_history, read_history
+    >>> export_history("history.csv", store="chroma").ok
+    True
+    >>> [(run.repository, run.status) for run in read_history("history.csv").items]
+    [('project', 'complete')]
+
+    Args:
+        csv_path: the file.
+        timeout: seconds to wait for a writer.
+
+    Raises:
+        ConfigError: there is no such file, or it is something else.
+        LockTimeout: a writer was at it for too long.
+    """
+    path = Path(csv_path)
+    try:
+        runs = [_entry(fields) for fields in _records(_read_whole(path, timeout))]
+    except ValidationError as error:
+        raise ConfigError(
+            f"{path} holds a line that is no run: {error}. Was it saved by a spreadsheet? Export"
+            " into another file."
+        ) from error
+    return Page[RunEntry](items=tuple(reversed(runs)), total=len(runs))
+
+
+# -- the file ------------------------------------------------------------------------------------
+
+
+@contextmanager
+def _writing(path: Path, timeout: float) -> Iterator[None]:
+    lock = _lock_path(path)
+    taken, _ = wait(poll(lambda: try_lock(lock), timeout, check=lambda: None))
+    if taken is None:
+        raise LockTimeout(
+            f"{path} was written by somebody else for more than {timeout:g} s. Try again, or look"
+            f" who holds {lock}."
+        )
+    try:
+        yield
+    except OSError as error:
+        raise StoreUnavailable(
+            f"{path} cannot be written ({error}). Make it writable, or make room, and export again."
+        ) from error
+    finally:
+        taken.release()
+
+
+def _lock_path(path: Path) -> Path:
+    return path.with_name(f"{path.name}.lock")
+
+
+def _already_there(path: Path) -> tuple[list[str], set[str]]:
+    """The columns of the file, and the runs that it has; half a line at its end is taken off."""
+    if not path.exists() or not path.stat().st_size:
+        return [], set()
+    with path.open("r+b") as file:
+        data = file.read()
+        whole = data.rfind(b"\n") + 1
+        if whole < len(data):
+            file.truncate(whole)
+    text = data[:whole].decode("utf-8-sig")
+    seen = {fields["run_id"] for fields in _records(text)}
+    return next(csv.reader(io.StringIO(text)), []), seen
+
+
+def _append(path: Path, columns: list[str], runs: Iterable[RunEntry]) -> int:
+    text = io.StringIO(newline="")
+    if not columns:
+        columns = [column for name in RunEntry.model_fields for column in _columns(name)]
+        text.write(MARK)
+        csv.writer(text).writerow(columns)
+    rows = [_fields(run) for run in runs]
+    csv.DictWriter(text, columns, restval="", extrasaction="ignore").writerows(rows)
+    is_new = not path.exists()
+    with path.open("ab") as file:
+        before = file.tell()
+        try:
+            file.write(text.getvalue().encode())
+            file.flush()
+            os.fsync(file.fileno())
+        except OSError:
+            file.truncate(before)  # all or nothing
+            raise
+    if is_new:
+        _keep_entry(path.parent)
+    return len(rows)
+
+
+def _keep_entry(folder: Path) -> None:
+    """A new file survives a power failure only if its folder was written, too."""
+    if os.name == "nt":  # where folders cannot be opened
+        return
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _read_whole(path: Path, timeout: float) -> str:
+    """The whole lines of the file."""
+    ends = time.monotonic() + timeout
+    before, reason = None, "it is being written"
+    while True:
+        try:
+            data = path.read_bytes()
+        except FileNotFoundError:
+            raise ConfigError(
+                f"There is no {path}. export_history({str(path)!r}) writes it."
+            ) from None
+        except OSError as error:  # on Windows, while a spreadsheet has it open
+            reason = str(error)
+        else:
+            whole = data.rfind(b"\n") + 1
+            abandoned = data == before and not is_locked(_lock_path(path))
+            if whole == len(data) or abandoned:
+                return data[:whole].decode("utf-8-sig")
+            before = data
+        if time.monotonic() >= ends:
+            raise LockTimeout(f"{path} could not be read for {timeout:g} s: {reason}. Try again.")
+        time.sleep(RETRY_SECONDS)
+
+
+# -- one line ------------------------------------------------------------------------------------
+
+
+def _missing(
+    store: Store, manifest: Manifest, name: str | None, collection: str | None, seen: set[str]
+) -> Iterator[RunEntry]:
+    if name is not None:
+        repositories = [find_repository(store, manifest, name, collection)[1].id]
+    else:
+        here = (store.tenant, store.database)
+        repositories = [
+            record.id
+            for key, record in manifest.repositories()
+            if (key.tenant, key.database) == here
+        ]
+    wanted = sorted(
+        number
+        for repository in repositories
+        for run_id, number in manifest.ended_runs(repository).items()
+        if run_id not in seen
+    )
+    return entries(store, manifest, map(manifest.run_row, wanted))
+
+
+def _fields(run: RunEntry) -> dict[str, str]:
+    """A run as flat text: the parts of ``files`` are ``files_added`` and so on."""
+    flat: dict[str, str] = {}
+    for name in RunEntry.model_fields:
+        value = getattr(run, name)
+        values = [count for _, count in value] if isinstance(value, BaseModel) else [value]
+        flat |= zip(_columns(name), map(_text, values), strict=True)
+    return flat
+
+
+def _columns(name: str) -> list[str]:
+    kind = RunEntry.model_fields[name].annotation
+    if isinstance(kind, type) and issubclass(kind, BaseModel):
+        return [f"{name}_{part}" for part in kind.model_fields]
+    return [name]
+
+
+def _text(value: object) -> str:
+    if value is None or value == ():
+        return ""
+    if isinstance(value, tuple):
+        value = json.dumps(value, ensure_ascii=False)
+    elif isinstance(value, bool):
+        value = str(value).lower()
+    elif hasattr(value, "isoformat"):
+        value = value.isoformat()
+    text = " ".join(str(value).splitlines())  # a line is a run
+    return f"'{text}" if text.startswith(_FORMULA) else text
+
+
+def _records(text: str) -> Iterator[dict[str, str]]:
+    reader = csv.DictReader(io.StringIO(text, newline=""))
+    if text and "run_id" not in (reader.fieldnames or ()):
+        raise ConfigError("The file is no history of syncs: it has no column run_id.")
+    return iter(reader)
+
+
+def _entry(fields: dict[str, str]) -> RunEntry:
+    known: dict[str, Any] = {}
+    for name in RunEntry.model_fields:
+        for column in _columns(name):
+            if not (text := fields.get(column)):
+                continue
+            text = text[1:] if text.startswith("'") else text
+            if column != name:
+                known.setdefault(name, {})[column.removeprefix(f"{name}_")] = text
+            else:
+                known[name] = json.loads(text) if name == "warnings" else text
+    return RunEntry.model_validate(known)
