@@ -206,6 +206,7 @@ class _Run:
         self.tally.files_total = len(survey.listed)
         if must_look or not target.as_left:
             with self.tally.stage("commit"):
+                self.log.beat()
                 target.look()
             survey = survey.with_known(self._known())
         elif survey.nothing_to_do:
@@ -292,6 +293,7 @@ class _Run:
             self.request, self.manifest, record, survey.known, self.tally, rewrite=self._rewrites
         )
         self.tally.expect(survey.sizes_to_read, survey.vanished_rows)
+        self.log.beat("chunk")
         for batch in batches(self._works(survey, workshop), self.request.config.batch_rows):
             self.log.heed()
             self.request.deadline.check()

@@ -75,7 +75,7 @@ class RunProgress(Report):
         parts = [
             f"{self.repository}: {self.stage if self.running else self.ended}",
             f"{self.files_done} of {self.files_total} files",
-            f"{self.chunks_done} of about {self.chunks_total} chunks",
+            f"{self.chunks_done} of {'about ' if self.running else ''}{self.chunks_total} chunks",
         ]
         if self.chunks_per_second:
             parts.append(f"{self.chunks_per_second:.1f} chunks/s")
