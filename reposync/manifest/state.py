@@ -254,7 +254,9 @@ class Manifest(VectorCache, RunLog, Listings):
                 "INSERT OR IGNORE INTO vectors (model, text_hash, vector) VALUES (?, ?, ?)",
                 ((model, key, vector.tobytes()) for key, vector in vectors.items()),
             )
-            files = {path: self._redo(db, repository, path, UNFINISHED) for path in batch.paths}
+            # Sorted, so that files that came together are listed in the order of their paths.
+            paths = sorted(batch.paths)
+            files = {path: self._redo(db, repository, path, UNFINISHED) for path in paths}
             db.executemany(
                 _NOTE_CHUNK,
                 (
