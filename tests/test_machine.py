@@ -37,7 +37,16 @@ from support import (
     read_rows,
 )
 
-from reposync import DeletionRefused, StoreError, SyncError, SyncResult, plan_repository
+from reposync import (
+    DeletionRefused,
+    StoreError,
+    SyncError,
+    SyncResult,
+    is_current,
+    list_chunks,
+    list_files,
+    plan_repository,
+)
 from reposync.collection import Collection
 from reposync.manifest import Manifest
 from reposync.vectors import _HARMLESS
@@ -110,7 +119,7 @@ class Faults:
             return call
 
         everything = [(Collection, name) for name in STORE_CALLS]
-        everything += [(Manifest, name) for name in (*JOURNAL_CALLS, "evict", "describe")]
+        everything += [(Manifest, name) for name in (*JOURNAL_CALLS, "beat", "evict", "describe")]
         self.dead = self.struck = False
         for owner, name in everything:
             counted = (owner, name) in methods
@@ -386,12 +395,29 @@ class SyncMachine(RuleBasedStateMachine):
             assert result.files.skipped == len(self.existing()) - len(texts)
             self.in_step = texts
             self.documents = {path: documents(rows, path) for path in texts}
+            self.check_lists(rows)
         else:
             self.check_no_gap(rows, texts)
             self.check_findable(rows, texts)
             if result is not None:
                 self.check_partial(result, rows, texts)
+            # What was edited or moved away and comes back before the next complete sync is new.
+            self.in_step = {p: text for p, text in self.in_step.items() if texts.get(p) == text}
         self.check_least_work()
+
+    def check_lists(self, rows: dict[str, StoredRow]) -> None:
+        """The lists and totals of the local state are those of the collection and the folder."""
+        keys = ("path", "chunk_index", "start_line", "end_line", "symbol")
+        listed = list_chunks("repo", store=self.desk.store)
+        told = {one.id: tuple(getattr(one, key) for key in keys) for one in listed.items}
+        assert told == {
+            row_id: tuple(row.metadata[key] for key in keys) for row_id, row in rows.items()
+        }
+        assert listed.total == len(rows)
+        files = list_files("repo", store=self.desk.store)
+        assert {file.path for file in files.items} == set(self.existing())
+        assert files.total == len(self.existing())
+        assert is_current(self.desk.root, "repo", store=self.desk.store, config=self.desk.config)
 
     def check_partial(
         self, result: SyncResult, rows: dict[str, StoredRow], texts: dict[str, str]
