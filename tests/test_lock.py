@@ -26,7 +26,8 @@ from reposync import (
     SyncInProgress,
 )
 from reposync.freshness import FolderState
-from reposync.lock import LOCK_FILE, repository_lock, state_folder
+from reposync.lock import LOCK_FILE, holder_of, is_held, repository_lock, state_folder
+from reposync.lock.file import LockedFile, try_lock
 from reposync.store import Store
 
 SHORT = 0.2
@@ -421,6 +422,35 @@ def test_a_holder_that_left_no_note(store: Path) -> None:
         (store / "sync-k.json").write_text("{")
         with pytest.raises(SyncInProgress, match="not known"):
             take(repository_lock(store, "k", 0))
+
+
+def test_asking_whether_it_is_held(store: Path) -> None:
+    """It is held while somebody has it, in whatever process; asking makes nothing, and holds
+    nothing: others who ask are told the same."""
+    assert not is_held(store, "0123abcd")
+    assert not store.exists()
+    with process(REPOSITORY, store) as child:
+        assert is_held(store, "0123abcd")
+        holder = holder_of(store, "0123abcd")
+        assert holder is not None
+        assert holder.pid == child.pid
+        assert not is_held(store, "another1")
+    assert not is_held(store, "0123abcd")
+    with (store / "sync-0123abcd.lock").open() as asking:
+        fcntl.flock(asking, fcntl.LOCK_SH)
+        assert not is_held(store, "0123abcd")
+
+
+def test_asking_turns_no_sync_away(store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A sync that would not wait tries again when somebody just asked whether the lock is held."""
+    in_the_way = [True, True]
+
+    def attempt(path: Path) -> LockedFile | None:
+        return None if in_the_way and in_the_way.pop() else try_lock(path)
+
+    monkeypatch.setattr("reposync.lock.repository.try_lock", attempt)
+    with repository_lock(store, "k", 0):
+        assert is_held(store, "k")
 
 
 def test_a_repository_lock_that_cannot_be_made(tmp_path: Path) -> None:

@@ -18,6 +18,7 @@ from reposync.batch import Batch, FileWork
 from reposync.errors import ManifestError
 from reposync.manifest import (
     FILE_NAME,
+    NEWEST,
     UNFINISHED,
     Manifest,
     ManifestDamaged,
@@ -459,6 +460,60 @@ def test_eviction_spares_a_vector_that_comes_to_use_meanwhile(
     assert left(manifest, row.text_hash) == [row.text_hash]
 
 
+# -- totals ------------------------------------------------------------------------------------
+
+
+def test_totals_are_kept(manifest: Manifest, repository: int) -> None:
+    """Whatever is done, the totals are what a count would give."""
+    other = manifest.add_repository(replace(KEY, name="other"), "/other").id
+
+    def check() -> None:
+        for each in (repository, other):
+            totals, files = manifest.totals_of(each), manifest.files(each)
+            assert totals.files == len(files)
+            counted = {
+                path: manifest._all(
+                    "SELECT count(*) FROM chunks JOIN files ON files.id = file"
+                    " WHERE repository = ? AND path = ? AND stored != 0",
+                    each,
+                    path,
+                )[0][0]
+                for path in files
+            }
+            assert totals.chunks == manifest.count_rows(each) == sum(counted.values())
+            noted = {one.path: one.stored for one in manifest.file_page(each, NEWEST, 99)}
+            assert noted == counted
+
+    check()
+    one = index(manifest, repository, "a.py", "one\n", "two\n", "three\n")
+    index(manifest, repository, "b.py", "one\n", "two\n")
+    index(manifest, other, "a.py", "one\n")
+    assert manifest.count_rows(repository) == 5
+    check()
+    again = writing("a.py", one[:1], stale=tuple(row.id for row in one[1:]))
+    manifest.begin(repository, MODEL, again, vectors_of(one))
+    check()
+    assert manifest.count_rows(repository) == 2, "what is in flight may be there or not"
+    manifest.finish(repository, again)
+    check()
+    assert manifest.count_rows(repository) == 3
+    manifest.distrust(repository, "why not", rows=True)
+    check()
+    manifest.lose_rows(repository, {"a.py": [one[0].id]}, "lost")
+    check()
+    found = [("a.py", row.id, row.text_hash, row.digest, row is one[1], {}) for row in one]
+    manifest.import_rows(repository, found, "imported")
+    check()
+    assert manifest.count_rows(repository) == 5
+    manifest.found_again(KEY, rows_of("b.py", "one\n"))
+    check()
+    manifest.finish(repository, Batch(finished=[FileWork("b.py", "deleted", deleted=True)]))
+    check()
+    manifest.lose_collection(KEY, "dropped")
+    check()
+    assert manifest.count_rows(repository) == manifest.count_rows(other) == 0
+
+
 # -- runs --------------------------------------------------------------------------------------
 
 
@@ -485,6 +540,18 @@ def test_a_run_that_never_wrote_is_noted_at_its_end(manifest: Manifest, reposito
     manifest.end_run(repository, "run 2", "now", "complete", "{}", "")
     assert runs(manifest) == [("run 1", "interrupted"), ("run 2", "complete")]
     assert not manifest.was_cut_off(repository)
+
+
+def test_a_refused_run_leaves_the_one_before_cut_off(manifest: Manifest, repository: int) -> None:
+    """A run that was refused before it wrote anything took nothing up."""
+    manifest.start_run(repository, "run 1", "then")
+    manifest.end_run(repository, "run 2", "now", "refused", "{}", "", error="no such folder")
+    assert manifest.was_cut_off(repository)
+    last = manifest.last_run(repository)
+    assert last is not None
+    assert (last.run_id, last.status) == ("run 1", "interrupted")
+    assert manifest.last_good_run(repository) is None
+    assert manifest.bad_runs_since(repository, None) == 2
 
 
 def test_runs_of_another_repository_go_on(manifest: Manifest, repository: int) -> None:
@@ -581,7 +648,7 @@ def test_a_newer_schema_is_refused(path: Path, opened: Callable[[Path], Manifest
 
 @pytest.fixture
 def old(path: Path) -> Path:
-    """A manifest as version 1 left it, with one file."""
+    """A manifest as version 1 left it, with one file, its rows, and a run."""
     with closing(sqlite3.connect(path)) as db:
         db.executescript(MIGRATIONS[0])
         db.executescript(
@@ -589,22 +656,43 @@ def old(path: Path) -> Path:
             " VALUES (7, 't', 'd', 'c', 'n', '/x');"
             "INSERT INTO files (repository, path, size, mtime_ns, ctime_ns, inode, content_hash,"
             " chunks) VALUES (7, 'a.py', 1, 2, 3, 4, 'hash', 5);"
+            "INSERT INTO chunks (file, id, text_hash, digest, stored)"
+            " VALUES (1, 'one', '', '', 1), (1, 'two', '', '', 2), (1, 'three', '', '', 0);"
+            "INSERT INTO runs (run_id, repository, started_at, status)"
+            " VALUES ('run 1', 7, 'then', 'complete');"
             f"PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = 1"
         )
     return path
 
 
+@pytest.mark.parametrize("version", [1, 2])
 @pytest.mark.parametrize("opened", [open_manifest, read_manifest])
 def test_an_older_schema_is_understood(
-    old: Path, opened: Callable[[Path], Manifest | None]
+    old: Path, opened: Callable[[Path], Manifest | None], version: int
 ) -> None:
-    """What version 1 knew is known; its files, judged by no rules, are to be read."""
+    """What version 1 knew is known; its files, judged by no rules, are to be read.
+
+    So it is with version 2, which knew no totals and not where a chunk lies.
+    """
+    if version == 2:
+        with closing(sqlite3.connect(old)) as db:
+            db.executescript(f"{MIGRATIONS[1]}; PRAGMA user_version = 2")
     before = old.read_bytes()
     manifest = opened(old)
     assert manifest is not None
     with manifest:
         known = Known("a.py", FileStat(1, 2, 3, 4), "hash", chunks=5)
         assert manifest.files(7) == {"a.py": known}
+        totals = manifest.totals_of(7)
+        assert (totals.files, totals.chunks, totals.runs) == (1, 2, 1)
+        assert manifest.count_rows(7) == 2
+        assert [file.stored for file in manifest.file_page(7, NEWEST, 9)] == [2]
+        found = manifest.chunk_page(7, NEWEST, "", 9)
+        assert [(one.id, one.start_line) for one in found] == [("one", None), ("two", None)]
+        last = manifest.last_run(7)
+        assert last is not None
+        assert (last.run_id, last.heartbeat, last.progress) == ("run 1", None, None)
+        assert manifest.cancel_asked_at(7) == 0
     if opened is read_manifest:
         assert old.read_bytes() == before
 
@@ -627,8 +715,26 @@ def test_the_file_says_whose_it_is(path: Path) -> None:
         assert db.execute("PRAGMA journal_mode").fetchone() == ("wal",)
 
 
-def test_every_commit_is_durable(manifest: Manifest) -> None:
-    """With less than FULL the last commits could be lost at a power failure."""
+def test_every_commit_is_durable(manifest: Manifest, repository: int) -> None:
+    """With less than FULL the last commits could be lost at a power failure.
+
+    Only that a run goes on may be lost: then nothing waits for the disk.
+    """
+    levels = []
+    real = manifest._note
+
+    def note(*arguments: object) -> bool:
+        levels.append(manifest._all("PRAGMA synchronous")[0][0])
+        return real(*arguments)  # type: ignore[arg-type]
+
+    manifest._note = note  # type: ignore[method-assign]
+    manifest.start_run(repository, "run 1", "now")
+    manifest.beat(repository, "run 1", "now", "{}")
+    manifest.end_run(repository, "run 1", "now", "complete", "{}", "")
+    assert levels == [2, 1, 2]
+    assert manifest._all("PRAGMA synchronous") == [(2,)]
+    with pytest.raises(ZeroDivisionError), manifest.cheap_transaction():
+        _ = 1 / 0
     assert manifest._all("PRAGMA synchronous") == [(2,)]
 
 

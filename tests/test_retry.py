@@ -314,3 +314,26 @@ def test_a_cancel_ends_the_tries() -> None:
     assert calls.made == 1
     with pytest.raises(Cancelled):
         calls.deadline.check()
+
+
+def test_whoever_listens_may_cancel() -> None:
+    """A listener is called at each check and in the midst of a pause, and can end it."""
+    heard = []
+    deadline = Deadline(None)
+    deadline.listen(lambda: heard.append(len(heard)) or (len(heard) > 2 and deadline.cancel()))
+    deadline.check()
+    deadline.check()
+    with pytest.raises(Cancelled):
+        deadline.sleep(60)
+    assert heard == [0, 1, 2]
+    deadline.listen(None)
+    with pytest.raises(Cancelled):
+        deadline.check()
+    assert heard == [0, 1, 2]
+
+
+def test_the_callers_event_is_not_touched() -> None:
+    """What ends a sync from elsewhere leaves the caller's own event alone."""
+    event = threading.Event()
+    Deadline(None, event).cancel()
+    assert not event.is_set()

@@ -78,7 +78,7 @@ def export_history(
     0
 
     Args:
-        csv_path: the file, made if need be; its folder must be there.
+        csv_path: the file, made if need be, with its folder.
         name: runs of this repository only; None: of all.
         store, collection: as for `reposync.list_files`.
         timeout: seconds to wait for another writer.
