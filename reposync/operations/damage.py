@@ -62,14 +62,11 @@ class Signs:
         folder, state = self._folder, self._state
         if folder is None or state is None or not state.generation:
             return ""
-        if is_locked(folder.folder / LOCK_FILE):
-            return ""  # its holder is at work, and notes what it finds
-        changed = folder.index_changed(state)
-        if folder.read() != state:
-            return ""  # somebody held it in between
-        if state.holder is not None:
-            return _DIED
-        return _CHANGED if changed else ""
+        if state.holder is None and not folder.index_changed(state):
+            return ""  # the lock is not even looked at: that could get into a host's way
+        if is_locked(folder.folder / LOCK_FILE) or folder.read() != state:
+            return ""  # somebody is at work, or was just now, and notes what there is to note
+        return _DIED if state.holder is not None else _CHANGED
 
 
 _DIED = (
