@@ -18,6 +18,7 @@ from reposync.tally import Tally
 logger = logging.getLogger(__name__)
 
 BEAT_SECONDS = 0.5
+MAX_ERROR_CHARS = 2000
 
 
 class RunRecord:
@@ -113,7 +114,7 @@ class RunRecord:
             how = "failed" if isinstance(error, Exception) else "interrupted"
             looked = self._request.lock.used
             token = "" if looked else self._repository.token
-            told = f"{type(error).__name__}: {error}".rstrip(": ")
+            told = f"{type(error).__name__}: {error}".rstrip(": ")[:MAX_ERROR_CHARS]
             self._record(result, how if self._started else "refused", token, told)
         except SyncError as second:
             logger.warning("the run's end could not be recorded: %s", second)

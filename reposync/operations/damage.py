@@ -9,7 +9,6 @@ from reposync.lock import LOCK_FILE
 from reposync.lock.file import is_locked
 from reposync.manifest import RepositoryRecord
 from reposync.mend import unfinished_mends
-from reposync.state import manifest_path
 from reposync.store import Store
 
 
@@ -21,13 +20,9 @@ class Signs:
 
     def of_store(self) -> list[str]:
         """What is certainly wrong with the store as a whole."""
-        store = self._store
-        if store.kind == "memory":
+        if self._store.exists:
             return []
-        there = manifest_path(store).exists()
-        if not store.exists and there:
-            return [f"{store.folder} has no chroma.sqlite3 any more; a sync writes all rows anew"]
-        return []
+        return [f"{self._store.folder} has no chroma.sqlite3 any more; a sync writes all rows anew"]
 
     def of_collection(self, collection_id: str) -> list[str]:
         """What is certainly wrong with a collection."""

@@ -119,7 +119,7 @@ def read_history(
     """
     path = Path(csv_path)
     try:
-        runs = [_entry(fields) for fields in _records(_read_whole(path, timeout))]
+        runs = [_entry(fields) for fields in _records(path, _read_whole(path, timeout))]
     except ValidationError as error:
         raise ConfigError(
             f"{path} holds a line that is no run: {error}. Was it saved by a spreadsheet? Export"
@@ -156,24 +156,20 @@ def _lock_path(path: Path) -> Path:
 
 def _already_there(path: Path) -> tuple[list[str], set[str]]:
     """The columns of the file, and the runs that it has; half a line at its end is taken off."""
-    if not path.exists() or not path.stat().st_size:
-        return [], set()
-    with path.open("r+b") as file:
-        data = file.read()
-        whole = data.rfind(b"\n") + 1
-        if whole < len(data):
-            file.truncate(whole)
-    text = data[:whole].decode("utf-8-sig")
-    seen = {fields["run_id"] for fields in _records(text)}
+    data = path.read_bytes() if path.exists() else b""
+    whole = _whole_lines(path, data)
+    text = _text_of(path, data[:whole])
+    seen = {fields["run_id"] for fields in _records(path, text)}
+    if whole < len(data):
+        os.truncate(path, whole)
     return next(csv.reader(io.StringIO(text)), []), seen
 
 
 def _append(path: Path, columns: list[str], runs: Iterable[RunEntry]) -> int:
     text = io.StringIO(newline="")
     if not columns:
-        columns = [column for name in RunEntry.model_fields for column in _columns(name)]
-        text.write(MARK)
-        csv.writer(text).writerow(columns)
+        columns = _all_columns()
+        text.write(_header())
     rows = [_fields(run) for run in runs]
     csv.DictWriter(text, columns, restval="", extrasaction="ignore").writerows(rows)
     is_new = not path.exists()
@@ -216,10 +212,10 @@ def _read_whole(path: Path, timeout: float) -> str:
         except OSError as error:  # on Windows, while a spreadsheet has it open
             reason = str(error)
         else:
-            whole = data.rfind(b"\n") + 1
+            whole = _whole_lines(path, data)
             abandoned = data == before and not is_locked(_lock_path(path))
             if whole == len(data) or abandoned:
-                return data[:whole].decode("utf-8-sig")
+                return _text_of(path, data[:whole])
             before = data
         if time.monotonic() >= ends:
             raise LockTimeout(f"{path} could not be read for {timeout:g} s: {reason}. Try again.")
@@ -260,6 +256,16 @@ def _fields(run: RunEntry) -> dict[str, str]:
     return flat
 
 
+def _header() -> str:
+    text = io.StringIO(newline="")
+    csv.writer(text).writerow(_all_columns())
+    return MARK + text.getvalue()
+
+
+def _all_columns() -> list[str]:
+    return [column for name in RunEntry.model_fields for column in _columns(name)]
+
+
 def _columns(name: str) -> list[str]:
     kind = RunEntry.model_fields[name].annotation
     if isinstance(kind, type) and issubclass(kind, BaseModel):
@@ -280,11 +286,35 @@ def _text(value: object) -> str:
     return f"'{text}" if text.startswith(_FORMULA) else text
 
 
-def _records(text: str) -> Iterator[dict[str, str]]:
+def _whole_lines(path: Path, data: bytes) -> int:
+    """How many bytes of the file are whole lines; what follows is the beginning of one."""
+    whole = data.rfind(b"\n") + 1
+    if not whole and not _header().encode().startswith(data):
+        raise _no_history(path)
+    return whole
+
+
+def _text_of(path: Path, data: bytes) -> str:
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        raise _no_history(path) from None
+
+
+def _records(path: Path, text: str) -> list[dict[str, str]]:
     reader = csv.DictReader(io.StringIO(text, newline=""))
-    if text and "run_id" not in (reader.fieldnames or ()):
-        raise ConfigError("The file is no history of syncs: it has no column run_id.")
-    return iter(reader)
+    try:
+        if text and "run_id" not in (reader.fieldnames or ()):
+            raise _no_history(path)
+        return list(reader)
+    except csv.Error:
+        raise _no_history(path) from None
+
+
+def _no_history(path: Path) -> ConfigError:
+    return ConfigError(
+        f"{path} is no history of syncs: it has no column run_id. Pass another file."
+    )
 
 
 def _entry(fields: dict[str, str]) -> RunEntry:

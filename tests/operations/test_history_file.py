@@ -263,12 +263,12 @@ def test_what_is_no_history(tmp_path: Path, file: Path) -> None:
     pretend_runs(store, ["first"])
     with pytest.raises(ConfigError, match=r"There is no .*export_history"):
         read_history(file)
-    for content in ("a,b\n1,2\n", "no table at all\n"):
-        file.write_text(content)
+    for content in (b"a,b\n1,2\n3", b"no table at all", b"\xff\xfe\n"):
+        file.write_bytes(content)
         for use in (lambda: read_history(file), lambda: export_history(file, store=store)):
             with pytest.raises(ConfigError, match="no history"):
                 use()
-        assert file.read_text() == content
+        assert file.read_bytes() == content
     file.unlink()
     export_history(file, store=store)
     file.write_text(file.read_text().replace("2026-01-01T00:00:00+00:00", "01.01.26 00:00"))
