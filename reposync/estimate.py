@@ -55,17 +55,15 @@ class Estimate:
     _first: _Done | None = None
     _now: _Done | None = None
 
-    def expect(
-        self, sizes: Mapping[str, int], deletes: int, seconds: Mapping[Stage, float]
-    ) -> None:
+    def expect(self, sizes: dict[str, int], deletes: int, seconds: Mapping[Stage, float]) -> None:
         """The work is about to begin, maybe anew.
 
         Args:
-            sizes: of the files that are to be read, in bytes, by path.
+            sizes: of the files that are to be read, in bytes, by path; it is used up.
             deletes: how many rows of vanished files are to be deleted.
             seconds: spent in each stage so far.
         """
-        self._sizes = dict(sizes)
+        self._sizes = sizes
         self._left = _Left(bytes=sum(sizes.values()), vanished=deletes)
         self._start, self._first = self._done(seconds), None
 

@@ -127,7 +127,7 @@ class Tally:
             self.outcomes[work.path] = work.outcome
         self._describe(work.path, work.record)
 
-    def expect(self, sizes: Mapping[str, int], deletes: int) -> None:
+    def expect(self, sizes: dict[str, int], deletes: int) -> None:
         """The plan is about to be carried out: the files to read, and the rows that must go."""
         self.estimate.expect(sizes, deletes, self._seconds)
 

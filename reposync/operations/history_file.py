@@ -8,15 +8,11 @@ from __future__ import annotations
 
 import csv
 import io
-import json
 import os
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
-
-from pydantic import BaseModel, ValidationError
 
 from reposync.errors import ConfigError, LockTimeout, StoreUnavailable
 from reposync.lock.file import is_locked, try_lock
@@ -24,6 +20,7 @@ from reposync.lock.queue import poll, wait
 from reposync.manifest import Manifest
 from reposync.opened import find_repository
 from reposync.operations.history import entries
+from reposync.operations.history_row import all_columns, from_row, header, to_row
 from reposync.operations.looking import known_store
 from reposync.operations.runs import RunEntry
 from reposync.report import Page, Report
@@ -31,11 +28,6 @@ from reposync.store import Store
 
 TIMEOUT_SECONDS = 30.0
 RETRY_SECONDS = 0.02
-MARK = "\ufeff"  # without it Excel takes the file for one in an older encoding
-
-# What a spreadsheet would take for a formula (a name may begin with any of them), and the mark
-# itself that says it is none.
-_FORMULA = ("=", "+", "-", "@", "\t", "'")
 
 
 class HistoryExport(Report):
@@ -118,9 +110,10 @@ def read_history(
         LockTimeout: a writer was at it for too long.
     """
     path = Path(csv_path)
+    rows = _records(path, _read_whole(path, timeout))
     try:
-        runs = [_entry(fields) for fields in _records(path, _read_whole(path, timeout))]
-    except ValidationError as error:
+        runs = [from_row(row) for row in rows]
+    except ValueError as error:
         raise ConfigError(
             f"{path} holds a line that is no run: {error}. Was it saved by a spreadsheet? Export"
             " into another file."
@@ -159,7 +152,7 @@ def _already_there(path: Path) -> tuple[list[str], set[str]]:
     data = path.read_bytes() if path.exists() else b""
     whole = _whole_lines(path, data)
     text = _text_of(path, data[:whole])
-    seen = {fields["run_id"] for fields in _records(path, text)}
+    seen = {row["run_id"] for row in _records(path, text)}
     if whole < len(data):
         os.truncate(path, whole)
     return next(csv.reader(io.StringIO(text)), []), seen
@@ -168,9 +161,9 @@ def _already_there(path: Path) -> tuple[list[str], set[str]]:
 def _append(path: Path, columns: list[str], runs: Iterable[RunEntry]) -> int:
     text = io.StringIO(newline="")
     if not columns:
-        columns = _all_columns()
-        text.write(_header())
-    rows = [_fields(run) for run in runs]
+        columns = all_columns()
+        text.write(header())
+    rows = [to_row(run) for run in runs]
     csv.DictWriter(text, columns, restval="", extrasaction="ignore").writerows(rows)
     is_new = not path.exists()
     with path.open("ab") as file:
@@ -222,7 +215,7 @@ def _read_whole(path: Path, timeout: float) -> str:
         time.sleep(RETRY_SECONDS)
 
 
-# -- one line ------------------------------------------------------------------------------------
+# -- what is in it --------------------------------------------------------------------------------
 
 
 def _missing(
@@ -246,50 +239,10 @@ def _missing(
     return entries(store, manifest, map(manifest.run_row, wanted))
 
 
-def _fields(run: RunEntry) -> dict[str, str]:
-    """A run as flat text: the parts of ``files`` are ``files_added`` and so on."""
-    flat: dict[str, str] = {}
-    for name in RunEntry.model_fields:
-        value = getattr(run, name)
-        values = [count for _, count in value] if isinstance(value, BaseModel) else [value]
-        flat |= zip(_columns(name), map(_text, values), strict=True)
-    return flat
-
-
-def _header() -> str:
-    text = io.StringIO(newline="")
-    csv.writer(text).writerow(_all_columns())
-    return MARK + text.getvalue()
-
-
-def _all_columns() -> list[str]:
-    return [column for name in RunEntry.model_fields for column in _columns(name)]
-
-
-def _columns(name: str) -> list[str]:
-    kind = RunEntry.model_fields[name].annotation
-    if isinstance(kind, type) and issubclass(kind, BaseModel):
-        return [f"{name}_{part}" for part in kind.model_fields]
-    return [name]
-
-
-def _text(value: object) -> str:
-    if value is None or value == ():
-        return ""
-    if isinstance(value, tuple):
-        value = json.dumps(value, ensure_ascii=False)
-    elif isinstance(value, bool):
-        value = str(value).lower()
-    elif hasattr(value, "isoformat"):
-        value = value.isoformat()
-    text = " ".join(str(value).splitlines())  # a line is a run
-    return f"'{text}" if text.startswith(_FORMULA) else text
-
-
 def _whole_lines(path: Path, data: bytes) -> int:
     """How many bytes of the file are whole lines; what follows is the beginning of one."""
     whole = data.rfind(b"\n") + 1
-    if not whole and not _header().encode().startswith(data):
+    if not whole and not header().encode().startswith(data):
         raise _no_history(path)
     return whole
 
@@ -315,17 +268,3 @@ def _no_history(path: Path) -> ConfigError:
     return ConfigError(
         f"{path} is no history of syncs: it has no column run_id. Pass another file."
     )
-
-
-def _entry(fields: dict[str, str]) -> RunEntry:
-    known: dict[str, Any] = {}
-    for name in RunEntry.model_fields:
-        for column in _columns(name):
-            if not (text := fields.get(column)):
-                continue
-            text = text[1:] if text.startswith("'") else text
-            if column != name:
-                known.setdefault(name, {})[column.removeprefix(f"{name}_")] = text
-            else:
-                known[name] = json.loads(text) if name == "warnings" else text
-    return RunEntry.model_validate(known)
