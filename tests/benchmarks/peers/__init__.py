@@ -1,0 +1,9 @@
+"""What a sync costs, beside what one would use instead, and beside what it cannot be cheaper than.
+
+    python -m tests.benchmarks.peers --corpus redis           # the table of docs/.../performance.md
+    python -m tests.benchmarks.peers --corpus stdlib --model  # with the real model
+
+``corpora`` says which files, ``changes`` what happens to them, ``tools`` who is compared (each is a
+small program in ``scripts``), ``environments`` where they run; ``measure`` runs one and counts,
+``verdict`` says whether the collection is right afterwards; ``run`` is the story, ``table`` shows it.
+"""

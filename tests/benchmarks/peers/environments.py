@@ -1,0 +1,42 @@
+"""A virtual environment for each peer, made once and kept."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Sequence
+from importlib.metadata import version
+from pathlib import Path
+
+VERSIONS = """
+import json, sys
+from importlib.metadata import version
+print(json.dumps({name: version(name.partition("[")[0]) for name in sys.argv[1:]}))
+"""
+
+
+def python_of(name: str, packages: Sequence[str], cache: Path) -> Path:
+    """The interpreter of the environment that has these packages, and our chromadb's version."""
+    wanted = [*packages, f"chromadb=={version('chromadb')}"]
+    folder = cache / "environments" / name
+    python, made = folder / "bin" / "python", folder / "made-for.json"
+    if made.exists() and json.loads(made.read_text()) == wanted:
+        return python
+    print(f"making the environment of {name} in {folder}", file=sys.stderr, flush=True)
+    subprocess.run([sys.executable, "-m", "venv", "--clear", folder], check=True)
+    install = [python, "-m", "pip", "install", "-q", "--disable-pip-version-check", *wanted]
+    done = subprocess.run(install, capture_output=True, text=True)
+    if done.returncode != 0:
+        raise SystemExit(f"{name}: pip cannot install {', '.join(wanted)}:\n{done.stderr[-2000:]}")
+    made.write_text(json.dumps(wanted))
+    return python
+
+
+def versions(python: Path | str, packages: Sequence[str]) -> dict[str, str]:
+    """What is installed there."""
+    out = subprocess.run(
+        [python, "-c", VERSIONS, *packages], check=True, capture_output=True, text=True
+    ).stdout
+    found: dict[str, str] = json.loads(out)
+    return found

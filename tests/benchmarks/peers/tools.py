@@ -1,0 +1,57 @@
+"""Who is compared."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+SCRIPTS = Path(__file__).with_name("scripts")
+
+
+@dataclass(frozen=True)
+class Tool:
+    """One way to keep a collection in step with a folder.
+
+    Attributes:
+        script: takes the arguments that ``scripts/task.py`` explains.
+        packages: what its environment must have; empty for ours, which runs where this does.
+    """
+
+    name: str
+    script: str
+    packages: tuple[str, ...] = ()
+
+    def command(self, python: str | Path, *arguments: Path) -> list[str | Path]:
+        """What runs it."""
+        return [python, SCRIPTS / self.script, *arguments]
+
+
+OURS = Tool("reposync", "ours.py")
+TOOLS = {
+    "ours": OURS,
+    "langchain": Tool(
+        "LangChain index()",
+        "langchain_index.py",
+        ("langchain-chroma", "langchain-classic", "langchain-text-splitters", "sqlalchemy[asyncio]"),
+    ),
+    "llamaindex": Tool(
+        "LlamaIndex pipeline",
+        "llamaindex_pipeline.py",
+        ("llama-index-core", "llama-index-vector-stores-chroma"),
+    ),
+    "notebook": Tool("notebook script", "notebook.py", ("onnxruntime", "tokenizers")),
+}
+PLAIN = "plain Chroma, our rows"
+
+
+def floors(tree: Path) -> dict[str, list[str | Path]]:
+    """What costs something before any sync does something."""
+    floor: list[str | Path] = [sys.executable, SCRIPTS / "floor.py"]
+    return {
+        "bare Python": [sys.executable, "-c", "pass"],
+        "git status": ["git", "-C", tree, "status", "--porcelain"],
+        "walk and stat": [*floor, "walk", tree],
+        "read and hash all": [*floor, "hash", tree],
+        "import chromadb": [*floor, "chromadb", tree],
+    }
