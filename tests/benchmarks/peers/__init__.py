@@ -3,7 +3,8 @@
     python -m tests.benchmarks.peers --corpus redis           # the table of docs/.../performance.md
     python -m tests.benchmarks.peers --corpus stdlib --model  # with the real model
 
-``corpora`` says which files, ``changes`` what happens to them, ``tools`` who is compared (each is a
-small program in ``scripts``), ``environments`` where they run; ``measure`` runs one and counts,
-``verdict`` says whether the collection is right afterwards; ``run`` is the story, ``table`` shows it.
+``corpora`` says which files, ``changes`` what happens to them, ``operations`` what is measured,
+``tools`` who is compared (each is a small program in ``scripts``), ``environments`` where they run;
+``measure`` runs one and counts, ``verdict`` says whether the collection is right afterwards;
+``bench`` is the story, ``table`` shows it, ``run`` is the command.
 """

@@ -17,7 +17,12 @@ print(json.dumps({name: version(name.partition("[")[0]) for name in sys.argv[1:]
 
 
 def python_of(name: str, packages: Sequence[str], cache: Path) -> Path:
-    """The interpreter of the environment that has these packages, and our chromadb's version."""
+    """The interpreter of the environment that has these packages, and our version of chromadb.
+
+    Without packages it is the one that runs this.
+    """
+    if not packages:
+        return Path(sys.executable)
     wanted = [*packages, f"chromadb=={version('chromadb')}"]
     folder = cache / "environments" / name
     python, made = folder / "bin" / "python", folder / "made-for.json"

@@ -2,8 +2,8 @@
 
     python -I -S launcher.py REPORT COMMAND [ARGUMENT ...]
 
-A program of its own, with next to nothing loaded: on Linux a process inherits the peak memory of the
-one that started it, so one started from a large process would seem as large. Descendants that
+A program of its own, with next to nothing loaded: on Linux a process inherits the peak memory of
+the one that started it, so one started from a large process would seem as large. Descendants that
 outlive the command are waited for, too: a daemon that does the work is not free of charge.
 """
 

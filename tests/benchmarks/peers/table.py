@@ -21,7 +21,7 @@ class Figure(NamedTuple):
 
     operation: str
     who: str
-    usage: Usage | None
+    usage: Usage | None = None
     embedded: int | None = None
     verdict: Verdict | str | None = None
 

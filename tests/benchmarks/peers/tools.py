@@ -2,11 +2,21 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from dataclasses import dataclass
 from pathlib import Path
 
 SCRIPTS = Path(__file__).with_name("scripts")
+ROOT = Path(__file__).parents[3]
+ENV = {
+    # Ours is run from its sources, whatever is installed.
+    "PYTHONPATH": os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")])),
+    "ANONYMIZED_TELEMETRY": "False",
+    "GIT_CONFIG_GLOBAL": os.devnull,
+    "GIT_CONFIG_NOSYSTEM": "1",
+}
+"""For every program that is run."""
 
 
 @dataclass(frozen=True)
@@ -22,6 +32,11 @@ class Tool:
     script: str
     packages: tuple[str, ...] = ()
 
+    @property
+    def shown(self) -> tuple[str, ...]:
+        """The packages whose versions are told."""
+        return (*(self.packages or ("reposync",)), "chromadb")
+
     def command(self, python: str | Path, *arguments: Path) -> list[str | Path]:
         """What runs it."""
         return [python, SCRIPTS / self.script, *arguments]
@@ -33,7 +48,12 @@ TOOLS = {
     "langchain": Tool(
         "LangChain index()",
         "langchain_index.py",
-        ("langchain-chroma", "langchain-classic", "langchain-text-splitters", "sqlalchemy[asyncio]"),
+        (
+            "langchain-chroma",
+            "langchain-classic",
+            "langchain-text-splitters",
+            "sqlalchemy[asyncio]",
+        ),
     ),
     "llamaindex": Tool(
         "LlamaIndex pipeline",

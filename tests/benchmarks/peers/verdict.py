@@ -22,6 +22,7 @@ from typing import Any, NamedTuple
 from .changes import files_of
 
 COLLECTION = "bench"
+NEIGHBOUR = "neighbour"
 PAGE = 1000
 BATCH = 128
 
@@ -32,16 +33,21 @@ class Verdict(NamedTuple):
     incomplete: files of which some text is in no row.
     stale: rows of files that are gone, and rows with a text that is not in their file (any more).
     unreadable: rows without a vector, so that no search finds them.
+    others: whole rows of a neighbour; they are counted nowhere else.
+    lost: rows that a neighbour was told were written, and that are not there as a whole.
     """
 
     rows: int
     incomplete: int
     stale: int
     unreadable: int = 0
+    others: int = 0
+    lost: int = 0
 
     @property
     def exact(self) -> bool:
-        return not (self.incomplete or self.stale or self.unreadable)
+        """True if the collection holds what is in the folder, and nothing of others is lost."""
+        return not (self.incomplete or self.stale or self.unreadable or self.lost)
 
     def __str__(self) -> str:
         if self.exact:
@@ -50,6 +56,7 @@ class Verdict(NamedTuple):
             "incomplete files": self.incomplete,
             "stale rows": self.stale,
             "rows without a vector": self.unreadable,
+            f"of {self.others + self.lost} rows of the neighbour lost": self.lost,
         }
         return ", ".join(f"{count} {what}" for what, count in found.items() if count)
 
@@ -169,16 +176,22 @@ def main() -> None:
     )
     collection = client.get_collection(COLLECTION, embedding_function=None)
     delta = Delta(options.state, options.delta) if options.delta else None
-    rows, unreadable = [], 0
+    rows, unreadable, others = [], 0, 0
     for page in pages(collection):
-        found = zip(page["metadatas"], page["documents"], strict=True)
-        rows += [(metadata["path"], document) for metadata, document in found]
-        unreadable += sum(vector is None for vector in page["embeddings"])
+        for metadata, document, vector in zip(
+            page["metadatas"], page["documents"], page["embeddings"], strict=True
+        ):
+            if metadata["path"] == NEIGHBOUR:
+                others += vector is not None
+            else:
+                rows.append((metadata["path"], document))
+                unreadable += vector is None
         if delta:
             delta.add(page)
     if delta:
         delta.close()
-    verdict = judge(read_texts(options.tree), rows)._replace(unreadable=unreadable)
+    verdict = judge(read_texts(options.tree), rows)
+    verdict = verdict._replace(unreadable=unreadable, others=others)
     print(json.dumps(verdict._asdict()))
 
 

@@ -20,9 +20,17 @@ LANGUAGES = {
     **dict.fromkeys((".cc", ".cpp", ".hpp"), Language.CPP),
     **dict.fromkeys((".py", ".pyi"), Language.PYTHON),
     **dict.fromkeys((".js", ".mjs"), Language.JS),
-    **{".ts": Language.TS, ".rb": Language.RUBY, ".rs": Language.RUST, ".go": Language.GO},
-    **{".java": Language.JAVA, ".php": Language.PHP, ".lua": Language.LUA, ".cs": Language.CSHARP},
-    **{".md": Language.MARKDOWN, ".rst": Language.RST, ".html": Language.HTML},
+    ".cs": Language.CSHARP,
+    ".go": Language.GO,
+    ".html": Language.HTML,
+    ".java": Language.JAVA,
+    ".lua": Language.LUA,
+    ".md": Language.MARKDOWN,
+    ".php": Language.PHP,
+    ".rb": Language.RUBY,
+    ".rs": Language.RUST,
+    ".rst": Language.RST,
+    ".ts": Language.TS,
 }
 job = task()
 embed = job.embed()
@@ -61,7 +69,5 @@ records = SQLRecordManager(
 records.create_schema()
 store = Chroma(COLLECTION, embedding_function=Function(), persist_directory=str(job.store))
 print(
-    index(
-        documents(), records, store, cleanup="full", source_id_key="path", key_encoder="blake2b"
-    )
+    index(documents(), records, store, cleanup="full", source_id_key="path", key_encoder="blake2b")
 )

@@ -50,9 +50,7 @@ pipeline = IngestionPipeline(
 )
 if os.path.exists(state):
     pipeline.load(state)
-documents = [
-    Document(text=text, id_=path, metadata={"path": path}) for path, text in job.files()
-]
+documents = [Document(text=text, id_=path, metadata={"path": path}) for path, text in job.files()]
 nodes = pipeline.run(documents=documents)
 pipeline.persist(state)
 print(len(nodes), "nodes")

@@ -1,8 +1,8 @@
 """What each script is asked to do:  SCRIPT TREE STORE LOG [MODEL]
 
-TREE is the folder of the files, STORE a folder that the script may fill as it likes, LOG a file that
-gets a line with the number of texts for each call of the embedding function, MODEL the folder of
-the real model; without it, vectors come for free.
+TREE is the folder of the files, STORE a folder that the script may fill as it likes, LOG a file
+that gets a line with the number of texts for each call of the embedding function, MODEL the folder
+of the real model; without it, vectors come for free.
 """
 
 from __future__ import annotations
@@ -74,5 +74,5 @@ def chromas_own(model: Path) -> Callable[[list[str]], list[Any]]:
     from chromadb.utils.embedding_functions.onnx_mini_lm_l6_v2 import ONNXMiniLM_L6_V2
 
     function = ONNXMiniLM_L6_V2()
-    function.DOWNLOAD_PATH = model  # type: ignore[misc, assignment]
+    function.DOWNLOAD_PATH = model
     return lambda texts: list(function(texts))

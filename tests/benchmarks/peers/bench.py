@@ -1,0 +1,188 @@
+"""One round: everybody does the same operation, then the next; what it cost, and what came out."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from statistics import median
+
+from .corpora import make_repository
+from .measure import Failed, Usage, measure
+from .operations import UNCHANGED, Operation
+from .table import Figure
+from .tools import ENV, OURS, PLAIN, SCRIPTS, Tool, floors
+from .verdict import Verdict
+
+SETTLE = 0.1
+"""Seconds between a change and a sync. A file that was written less than 20 ms before it is read is
+read again the next time: true to life, but no part of what is measured here."""
+
+REPEAT_BELOW = 2.0
+REPEATS = 5
+"""What changes nothing and takes fewer CPU seconds than that is run so many times."""
+
+
+@dataclass
+class Bench:
+    """Everything that a round needs.
+
+    Attributes:
+        pythons: the interpreter for each tool, in order.
+        model: the folder of the real model; None: vectors come for free.
+        figures: what was measured so far.
+    """
+
+    corpus: Path
+    scratch: Path
+    pythons: dict[Tool, str | Path]
+    model: Path | None = None
+    figures: list[Figure] = field(default_factory=list)
+
+    def round(self, number: int, operations: Sequence[Operation]) -> None:
+        """All operations, once, in turn; each round begins with another tool."""
+        folder = self.scratch / str(number)
+        shutil.copytree(self.corpus, folder / "tree")
+        make_repository(folder / "tree")
+        tools = list(self.pythons)
+        tools = tools[number % len(tools) :] + tools[: number % len(tools)]
+        desks = [Desk(self, tool, folder) for tool in tools]
+        for operation in operations:
+            happened = f" ({operation.change(folder / 'tree')})" if operation.change else ""
+            print(f"round {number + 1}: {operation.title}{happened}", file=sys.stderr, flush=True)
+            time.sleep(SETTLE)
+            # A tool that failed is left out from then on: what it does next would mean nothing.
+            desks = [desk for desk in desks if desk.work(operation)]
+            if operation is UNCHANGED:
+                for name, command in floors(folder / "tree").items():
+                    self.add(Figure(operation.title, name, repeated(command)))
+        shutil.rmtree(folder)
+
+    def add(self, figure: Figure) -> None:
+        """Keep a figure, and show it."""
+        print(f"  {' | '.join(map(str, figure[1:]))}", file=sys.stderr, flush=True)
+        self.figures.append(figure)
+
+
+@dataclass
+class Desk:
+    """Where one tool works in one round.
+
+    Attributes:
+        cold: how many texts it embedded when it began with nothing.
+    """
+
+    bench: Bench
+    tool: Tool
+    folder: Path
+    cold: int = 0
+
+    def work(self, operation: Operation) -> bool:
+        """Let the tool do its work, and look at what it did; False if it failed."""
+        try:
+            figure = self._measured(operation)
+        except Failed as failure:
+            print(failure, file=sys.stderr)
+            self.bench.add(Figure(operation.title, self.tool.name, verdict="failed"))
+            return operation.fresh
+        self.bench.add(figure)
+        if self.tool is OURS and not operation.fresh:
+            plain = [sys.executable, SCRIPTS / "plain_chroma.py", self.folder / "plain"]
+            usage = measure([*plain, self.folder / "delta"], ENV)
+            self.bench.add(Figure(operation.title, PLAIN, usage))
+        return True
+
+    def _measured(self, operation: Operation) -> Figure:
+        place = self.folder / self.tool.script
+        if operation.fresh:
+            place = self.folder / f"{self.tool.script}-{operation.title}"
+        place.mkdir(exist_ok=True)
+        store, log = place / "store", place / "log"
+        model = [self.bench.model] if self.bench.model else []
+        python = self.bench.pythons[self.tool]
+        command = self.tool.command(python, self.folder / "tree", store, log, *model)
+        before, written = embedded(log), 0
+        if operation.killed and not kill(command, log, self.cold // 2):
+            return Figure(operation.title, self.tool.name, verdict="ended before it was killed")
+        if operation is UNCHANGED:
+            usage = repeated(command)
+        elif operation.neighbour:
+            with neighbour(store, locked=self.tool is OURS) as counted:
+                usage = measure(command, ENV)
+            written = counted[0]
+        else:
+            usage = measure(command, ENV)
+        texts = embedded(log) - before
+        self.cold = self.cold or texts
+        verdict = self._look(store, keep_delta=self.tool is OURS and not operation.fresh)
+        verdict = verdict._replace(lost=written - verdict.others)
+        if operation.fresh:
+            shutil.rmtree(place)
+        return Figure(operation.title, self.tool.name, usage, texts, verdict)
+
+    def _look(self, store: Path, *, keep_delta: bool) -> Verdict:
+        """The verdict on a copy: opening a store leaves traces that the next sync would see."""
+        copy = self.folder / "copy"
+        shutil.copytree(store, copy)
+        command = [sys.executable, "-m", f"{__package__}.verdict", self.folder / "tree", copy]
+        if keep_delta:
+            command += ["--state", self.folder / "state", "--delta", self.folder / "delta"]
+        env = {**os.environ, **ENV}
+        out = subprocess.run(command, check=True, stdout=subprocess.PIPE, env=env).stdout
+        shutil.rmtree(copy)
+        return Verdict(**json.loads(out.splitlines()[-1]))
+
+
+def repeated(command: Sequence[str | Path]) -> Usage:
+    """Medians over some runs, if it is quick."""
+    usages = [measure(command, ENV)]
+    while usages[0].cpu < REPEAT_BELOW and len(usages) < REPEATS:
+        usages.append(measure(command, ENV))
+    return Usage(*(median(column) for column in zip(*usages, strict=True)))
+
+
+def kill(command: Sequence[str | Path], log: Path, texts: int) -> bool:
+    """Kill a run when it has embedded so many texts; False if it ended before."""
+    with subprocess.Popen(
+        command,
+        env={**os.environ, **ENV},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    ) as child:
+        while child.poll() is None and embedded(log) < texts:
+            time.sleep(0.01)
+        if child.poll() is not None:
+            return False
+        os.killpg(child.pid, signal.SIGKILL)
+    return True
+
+
+@contextmanager
+def neighbour(store: Path, *, locked: bool) -> Iterator[list[int]]:
+    """Another process that writes during the block; afterwards it tells how many rows it wrote."""
+    command = [sys.executable, SCRIPTS / "neighbour.py", store, *(["--lock"] if locked else [])]
+    counted: list[int] = []
+    with subprocess.Popen(
+        command, env={**os.environ, **ENV}, stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as child:
+        try:
+            yield counted
+        finally:
+            out = child.communicate()[0]
+    if child.returncode != 0:
+        raise Failed(f"the neighbour ended with {child.returncode}")
+    counted += map(int, out.split())
+
+
+def embedded(log: Path) -> int:
+    """How many texts the log tells of."""
+    return sum(map(int, log.read_text().split())) if log.exists() else 0
