@@ -95,8 +95,8 @@ class Desk:
             return operation.fresh
         self.bench.add(figure)
         if self.tool is OURS and not operation.fresh:
-            plain = [sys.executable, SCRIPTS / "plain_chroma.py", self.folder / "plain"]
-            usage = measure([*plain, self.folder / "delta"], ENV)
+            floor = [SCRIPTS / "plain_chroma.py", self.folder / "plain", self.folder / "delta"]
+            usage = measure([sys.executable, *floor], ENV)
             self.bench.add(Figure(operation.title, PLAIN, usage))
         return True
 
@@ -132,10 +132,10 @@ class Desk:
         """The verdict on a copy: opening a store leaves traces that the next sync would see."""
         copy = self.folder / "copy"
         shutil.copytree(store, copy)
-        command = [sys.executable, "-m", f"{__package__}.verdict", self.folder / "tree", copy]
+        command = [sys.executable, "-m", "peers.verdict", str(self.folder / "tree"), str(copy)]
         if keep_delta:
-            command += ["--state", self.folder / "state", "--delta", self.folder / "delta"]
-        env = {**os.environ, **ENV}
+            command += [f"--state={self.folder / 'state'}", f"--delta={self.folder / 'delta'}"]
+        env = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])}
         out = subprocess.run(command, check=True, stdout=subprocess.PIPE, env=env).stdout
         shutil.rmtree(copy)
         return Verdict(**json.loads(out.splitlines()[-1]))
@@ -169,7 +169,9 @@ def kill(command: Sequence[str | Path], log: Path, texts: int) -> bool:
 @contextmanager
 def neighbour(store: Path, *, locked: bool) -> Iterator[list[int]]:
     """Another process that writes during the block; afterwards it tells how many rows it wrote."""
-    command = [sys.executable, SCRIPTS / "neighbour.py", store, *(["--lock"] if locked else [])]
+    command = [sys.executable, str(SCRIPTS / "neighbour.py"), str(store)]
+    if locked:
+        command.append("--lock")
     counted: list[int] = []
     with subprocess.Popen(
         command, env={**os.environ, **ENV}, stdin=subprocess.PIPE, stdout=subprocess.PIPE

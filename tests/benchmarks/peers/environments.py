@@ -30,7 +30,7 @@ def python_of(name: str, packages: Sequence[str], cache: Path) -> Path:
         return python
     print(f"making the environment of {name} in {folder}", file=sys.stderr, flush=True)
     subprocess.run([sys.executable, "-m", "venv", "--clear", folder], check=True)
-    install = [python, "-m", "pip", "install", "-q", "--disable-pip-version-check", *wanted]
+    install = [str(python), "-m", "pip", "install", "-q", "--disable-pip-version-check", *wanted]
     done = subprocess.run(install, capture_output=True, text=True)
     if done.returncode != 0:
         raise SystemExit(f"{name}: pip cannot install {', '.join(wanted)}:\n{done.stderr[-2000:]}")

@@ -1,6 +1,6 @@
 """Whether a collection holds what is in a folder; judged by the text alone, whoever wrote the rows.
 
-    python -m tests.benchmarks.peers.verdict TREE STORE [--state FILE --delta FILE]
+    python -m peers.verdict TREE STORE [--state FILE --delta FILE]
 
 Prints a `Verdict` as JSON. It opens the store, so give it a copy. With `--delta`, what differs from
 the rows that were there the last time (`--state`) is written as Chroma calls, see
