@@ -18,6 +18,8 @@ from .changes import files_of
 from .corpora import make_corpus
 from .environments import python_of, versions
 from .operations import OPERATIONS
+from .profiling import profile
+from .scale import scale
 from .table import Figure, table
 from .tools import ENV, TOOLS, Tool
 from .verdict import Verdict
@@ -74,7 +76,16 @@ def main(arguments: Sequence[str] | None = None) -> None:
         default=Path.home() / ".cache" / "reposync-peers",
         help="folder for environments, downloaded sources and the model",
     )
+    parser.add_argument(
+        "--profile", action="store_true", help="instead: where our own time goes, by stage"
+    )
+    parser.add_argument(
+        "--scale", type=int, metavar="FILES", help="instead: made-up trees of up to so many files"
+    )
     options = parser.parse_args(arguments)
+    if options.scale:
+        print(f"{machine()}\n\n{scale(options.scale, options.cache)}")
+        return
     facts: dict[str, Any] = {"machine": machine(), "versions": {}}
     pythons: dict[Tool, str | Path] = {}
     for name in options.tools.split(","):
@@ -86,6 +97,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
         facts["corpus"] = make_corpus(options.corpus, corpus, options.cache, ENV, options.limit)
         facts["files"] = len(files_of(corpus))
         print(json.dumps(facts, indent=1), file=sys.stderr)
+        if options.profile:
+            print(f"{facts['corpus']}, {facts['files']} files; {facts['machine']}\n")
+            print(profile(corpus, Path(scratch)))
+            return
         bench = Bench(corpus, Path(scratch), pythons)
         for number in range(options.rounds):
             bench.round(number, [OPERATIONS[name] for name in options.operations.split(",")])

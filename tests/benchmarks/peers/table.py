@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from statistics import median
 from typing import NamedTuple
 
@@ -28,14 +28,14 @@ class Figure(NamedTuple):
 
 def table(figures: Sequence[Figure]) -> str:
     """A line for each operation and program, the median of its runs."""
-    lines = _head(
-        ["operation", "who", "CPU s", "wall s", "peak MB", "texts embedded", "rows", "afterwards"]
+    lines = head(
+        "operation", "who", "CPU s", "wall s", "peak MB", "texts embedded", "rows", "afterwards"
     )
     for operation in dict.fromkeys(figure.operation for figure in figures):
         of_it = [figure for figure in figures if figure.operation == operation]
         for who in dict.fromkeys(figure.who for figure in of_it):
             runs = [figure for figure in of_it if figure.who == who]
-            lines.append(_line([operation, who, *_cells(runs)]))
+            lines.append(line(operation, who, *_cells(runs)))
     return "\n".join(lines)
 
 
@@ -66,9 +66,11 @@ def number(value: float) -> str:
     return f"{value:.0f}" if value >= 100 else f"{value:#.3g}"
 
 
-def _head(cells: Sequence[str]) -> list[str]:
-    return [_line(cells), "|" + "---|" * len(cells)]
+def head(*cells: str) -> list[str]:
+    """The head of a table."""
+    return [line(*cells), "|" + "---|" * len(cells)]
 
 
-def _line(cells: Iterable[str]) -> str:
+def line(*cells: str) -> str:
+    """A line of a table."""
     return f"| {' | '.join(cells)} |"
