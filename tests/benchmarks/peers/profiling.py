@@ -7,6 +7,7 @@ import re
 import shutil
 from collections import defaultdict
 from pathlib import Path
+from typing import Any
 
 from .changes import change
 from .corpora import make_repository
@@ -17,7 +18,7 @@ LEAST = 0.01
 """Functions with a smaller share of the whole are not shown."""
 
 _PLACE = re.compile(
-    r"site-packages/(?P<package>[^/.]+)|(?P<ours>reposync/\w+)|/python[\d.]+/(?P<std>\w+)"
+    r"site-packages/(?P<package>[^/.]+)|(?P<ours>reposync/\w+)|/python[\d.]+/(?P<standard>\w+)\b(?!-)"
 )
 
 
@@ -39,28 +40,40 @@ def profile(corpus: Path, scratch: Path) -> str:
 
 
 def shares(stats: pstats.Stats) -> str:
-    """Where the CPU time was spent, by package and by function, without what they called."""
-    total = stats.total_tt  # type: ignore[attr-defined]
+    """Where the CPU time was spent: by package, by imported module, and by function."""
+    entries: dict[Any, Any] = stats.stats  # type: ignore[attr-defined]
+    total = sum(own for _, _, own, _, _ in entries.values())
     packages: dict[str, float] = defaultdict(float)
-    functions: dict[str, tuple[float, int]] = {}
-    for (file, first, name), (_, calls, own, *_) in stats.stats.items():  # type: ignore[attr-defined]
-        place = place_of(file, name)
-        packages[place] += own
-        functions[f"`{name}` {Path(file).name}:{first}" if first else f"`{name}`"] = own, calls
-    lines = [f"With the profiler on, {number(total)} CPU s. By package:", ""]
-    lines += head("package", "own CPU s", "share")
-    for place, own in sorted(packages.items(), key=lambda item: -item[1]):
-        if own >= LEAST * total:
-            lines.append(line(place, number(own), f"{own / total:.1%}"))
-    lines += ["", "By function:", "", *head("function", "calls", "own CPU s", "share")]
-    for name, (own, calls) in sorted(functions.items(), key=lambda item: -item[1][0]):
-        if own >= LEAST * total:
-            lines.append(line(name, str(calls), number(own), f"{own / total:.1%}"))
+    imports, functions = {}, {}
+    for (file, first, name), (_, _, own, whole, callers) in entries.items():
+        if file == "~":  # built-in: counts where it was called
+            for (caller, *_), (_, _, part, _) in callers.items():
+                packages[place_of(caller)] += part
+        else:
+            packages[place_of(file)] += own
+        if name == "<module>":
+            imports[_short(file)] = whole
+        functions[f"`{name}`" + (f" {_short(file)}:{first}" if first else "")] = own
+    tables = [
+        ("package, with the built-in functions that it calls", packages),
+        ("imported module, with all that it imports", imports),
+        ("function, without what it calls", functions),
+    ]
+    lines = [f"{number(total)} CPU s with the profiler on."]
+    for title, costs in tables:
+        lines += ["", *head(title, "CPU s", "share")]
+        for name, seconds in sorted(costs.items(), key=lambda item: -item[1]):
+            if seconds >= LEAST * total:
+                lines.append(line(name, number(seconds), f"{seconds / total:.1%}"))
     return "\n".join(lines)
 
 
-def place_of(file: str, name: str) -> str:
-    """The package that a function is of; of built-in ones, what they themselves say."""
+def place_of(file: str) -> str:
+    """The package that a file is of; of reposync, the part."""
     if found := _PLACE.search(file):
-        return found["ours"] or found["package"] or f"Python's {found['std']}"
-    return "built-in: " + name.strip("<>").removeprefix("built-in method ").split()[0].split(".")[0]
+        return found["ours"] or found["package"] or f"Python's {found['standard']}"
+    return "Python itself"
+
+
+def _short(file: str) -> str:
+    return "/".join(Path(file).parts[-2:])

@@ -14,9 +14,9 @@ import pytest
 from chromadb.errors import InternalError
 
 from . import changes
-from .measure import Failed, measure
+from .measure import Failed, Usage, measure
 from .run import main
-from .table import Figure, Usage, table
+from .table import Figure, table
 from .tools import ENV, SCRIPTS
 from .verdict import COLLECTION, Delta, Verdict, judge, pages
 
@@ -50,7 +50,7 @@ def test_memory_is_that_of_the_program() -> None:
 
 def test_what_fails_has_no_figures() -> None:
     """A program that fails is not taken for a quick one, and what it said is told."""
-    with pytest.raises(Failed, match="(?s)ended with 3:.*no such luck"):
+    with pytest.raises(Failed, match=r"(?s)ended with 3:.*no such luck"):
         measure([sys.executable, "-c", "import sys; print('no such luck'); sys.exit(3)"])
 
 
@@ -169,10 +169,9 @@ def test_the_whole_path(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> N
     """From a folder to the table: ours, its floor, and whether the collection is right."""
     folder, results = make_tree(tmp_path / "corpus"), tmp_path / "results.json"
     (folder / "picture.png").write_bytes(b"\x89PNG\0")
-    main(
-        ["--corpus", str(folder), "--tools", "ours", "--operations", "cold,changed"]
-        + ["--cache", str(tmp_path / "cache"), "--json", str(results)]
-    )
+    chosen = ["--tools", "ours", "--operations", "cold,changed"]
+    where = ["--cache", str(tmp_path / "cache"), "--json", str(results)]
+    main(["--corpus", str(folder), *chosen, *where])
     found = json.loads(results.read_text())
     assert found["files"] == 40
     ours = [figure for figure in found["figures"] if figure["who"] == "reposync"]
