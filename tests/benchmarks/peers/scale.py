@@ -21,29 +21,9 @@ FUNCTIONS = 5
 """In each file; each makes a chunk."""
 
 _NAMES = [
-    "account",
-    "batch",
-    "cache",
-    "delta",
-    "edge",
-    "field",
-    "graph",
-    "header",
-    "index",
-    "journal",
-    "key",
-    "ledger",
-    "merge",
-    "node",
-    "offset",
-    "packet",
-    "queue",
-    "record",
-    "shard",
-    "token",
-    "unit",
-    "vector",
-    "window",
+    f"{first}_{second}"
+    for first in ("old", "new", "raw", "next")
+    for second in ("edge", "key", "node", "page", "row", "token")
 ]
 
 

@@ -87,7 +87,7 @@ def _cover(text: str, parts: list[str]) -> tuple[bool, int]:
         strangers += at < 0
         while at >= 0:
             covered[at : at + len(part)] = b"\1" * len(part)
-            at = text.find(part, at + len(part))
+            at = text.find(part, at + 1)
     return all(covered), strangers
 
 

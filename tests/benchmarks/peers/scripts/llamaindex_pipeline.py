@@ -10,12 +10,16 @@ from llama_index.core import Document
 from llama_index.core.embeddings import BaseEmbedding
 from llama_index.core.ingestion import DocstoreStrategy, IngestionPipeline
 from llama_index.core.node_parser import SentenceSplitter
+from llama_index.core.schema import BaseNode
 from llama_index.core.storage.docstore import SimpleDocumentStore
 from llama_index.vector_stores.chroma import ChromaVectorStore
 from task import COLLECTION, task
 
 TOKENS = 200
 """As many as our chunks have at most."""
+
+BATCH = 5000
+"""Rows. The vector store hands over up to 41 665 at a time, and Chroma refuses more than 5 461."""
 
 job = task()
 embed = job.embed()
@@ -35,6 +39,12 @@ class Function(BaseEmbedding):
         return self._get_text_embedding(query)
 
 
+class Store(ChromaVectorStore):
+    def add(self, nodes: list[BaseNode], **options: Any) -> list[str]:
+        parts = (nodes[start : start + BATCH] for start in range(0, len(nodes), BATCH))
+        return [each for part in parts for each in super(Store, self).add(part, **options)]
+
+
 job.store.mkdir(exist_ok=True)
 state = str(job.store / "pipeline")
 client = chromadb.PersistentClient(str(job.store))
@@ -44,7 +54,7 @@ pipeline = IngestionPipeline(
         SentenceSplitter(chunk_size=TOKENS, chunk_overlap=0),
         Function(model_name="bench", embed_batch_size=100),
     ],
-    vector_store=ChromaVectorStore(chroma_collection=collection),
+    vector_store=Store(chroma_collection=collection),
     docstore=SimpleDocumentStore(),
     docstore_strategy=DocstoreStrategy.UPSERTS_AND_DELETE,
 )
