@@ -63,7 +63,7 @@ class Bench:
             desks = [desk for desk in desks if desk.work(operation)]
             if operation is UNCHANGED:
                 for name, command in floors(folder / "tree").items():
-                    self.add(Figure(operation.title, name, repeated(command)))
+                    self.add(Figure(operation.title, name, repeated(command)[0]))
         shutil.rmtree(folder)
 
     def add(self, figure: Figure) -> None:
@@ -109,18 +109,20 @@ class Desk:
         model = [self.bench.model] if self.bench.model else []
         python = self.bench.pythons[self.tool]
         command = self.tool.command(python, self.folder / "tree", store, log, *model)
-        before, written = embedded(log), 0
+        before, runs, written = embedded(log), 1, 0
         if operation.killed and not kill(command, log, self.cold // 2):
             return Figure(operation.title, self.tool.name, verdict="ended before it was killed")
         if operation is UNCHANGED:
-            usage = repeated(command)
+            usage, runs = repeated(command)
+        elif operation.neighbour and not self.tool.chroma:
+            return Figure(operation.title, self.tool.name, verdict="no Chroma collection to share")
         elif operation.neighbour:
             with neighbour(store, locked=self.tool is OURS) as counted:
                 usage = measure(command, ENV)
             written = counted[0]
         else:
             usage = measure(command, ENV)
-        texts = embedded(log) - before
+        texts = (embedded(log) - before) // runs
         self.cold = self.cold or texts
         verdict = self._look(store, keep_delta=self.tool is OURS and not operation.fresh)
         verdict = verdict._replace(lost=written - verdict.others)
@@ -133,6 +135,12 @@ class Desk:
         copy = self.folder / "copy"
         shutil.copytree(store, copy)
         command = [sys.executable, "-m", "peers.verdict", str(self.folder / "tree"), str(copy)]
+        if not self.tool.chroma:
+            rows = self.folder / "rows"
+            dump = self.tool.command(self.bench.pythons[self.tool], "--rows", copy)
+            with rows.open("wb") as file:
+                subprocess.run(dump, check=True, stdout=file)
+            command.append(f"--rows={rows}")
         if keep_delta:
             command += [f"--state={self.folder / 'state'}", f"--delta={self.folder / 'delta'}"]
         env = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])}
@@ -141,12 +149,12 @@ class Desk:
         return Verdict(**json.loads(out.splitlines()[-1]))
 
 
-def repeated(command: Sequence[str | Path]) -> Usage:
-    """Medians over some runs, if it is quick."""
+def repeated(command: Sequence[str | Path]) -> tuple[Usage, int]:
+    """Medians over some runs, if it is quick; and how many they were."""
     usages = [measure(command, ENV)]
     while usages[0].cpu < REPEAT_BELOW and len(usages) < REPEATS:
         usages.append(measure(command, ENV))
-    return Usage(*(median(column) for column in zip(*usages, strict=True)))
+    return Usage(*(median(column) for column in zip(*usages, strict=True))), len(usages)
 
 
 def kill(command: Sequence[str | Path], log: Path, texts: int) -> bool:

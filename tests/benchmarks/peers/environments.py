@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -16,21 +17,31 @@ print(json.dumps({name: version(name.partition("[")[0]) for name in sys.argv[1:]
 """
 
 
-def python_of(name: str, packages: Sequence[str], cache: Path) -> Path:
+EXTENSIONS = "import sqlite3; sqlite3.Connection.enable_load_extension"
+
+
+def python_of(
+    name: str, packages: Sequence[str], cache: Path, *, extensions: bool = False
+) -> Path | None:
     """The interpreter of the environment that has these packages, and our version of chromadb.
 
-    Without packages it is the one that runs this.
+    Without packages it is the one that runs this. `extensions`: one whose sqlite3 loads extensions;
+    None if there is none on this machine.
     """
     if not packages:
         return Path(sys.executable)
+    base = _with_extensions() if extensions else sys.executable
+    if base is None:
+        return None
     wanted = [*packages, f"chromadb=={version('chromadb')}"]
     folder = cache / "environments" / name
     python, made = folder / "bin" / "python", folder / "made-for.json"
     if made.exists() and json.loads(made.read_text()) == wanted:
         return python
     print(f"making the environment of {name} in {folder}", file=sys.stderr, flush=True)
-    subprocess.run([sys.executable, "-m", "venv", "--clear", folder], check=True)
-    install = [str(python), "-m", "pip", "install", "-q", "--disable-pip-version-check", *wanted]
+    subprocess.run([base, "-m", "venv", "--clear", "--without-pip", folder], check=True)
+    pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "--python", str(python)]
+    install = [*pip, "install", "-q", *wanted]
     done = subprocess.run(install, capture_output=True, text=True)
     if done.returncode != 0:
         raise SystemExit(f"{name}: pip cannot install {', '.join(wanted)}:\n{done.stderr[-2000:]}")
@@ -45,3 +56,13 @@ def versions(python: Path | str, packages: Sequence[str]) -> dict[str, str]:
     ).stdout
     found: dict[str, str] = json.loads(out)
     return found
+
+
+def _with_extensions() -> str | None:
+    for python in (sys.executable, "/usr/bin/python3", shutil.which("python3")):
+        if (
+            python
+            and subprocess.run([python, "-c", EXTENSIONS], capture_output=True).returncode == 0
+        ):
+            return python
+    return None

@@ -36,6 +36,10 @@ def machine() -> str:
     )
 
 
+def _listed(found: dict[str, str]) -> str:
+    return ", ".join(f"{name} {version}" for name, version in found.items())
+
+
 def as_json(figures: Sequence[Figure], **facts: Any) -> dict[str, Any]:
     """The same for a program, every single run."""
     return {
@@ -90,8 +94,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
     pythons: dict[Tool, str | Path] = {}
     for name in options.tools.split(","):
         tool = TOOLS[name]
-        pythons[tool] = python_of(name, tool.packages, options.cache)
-        facts["versions"][tool.name] = versions(pythons[tool], tool.shown)
+        python = python_of(name, tool.packages, options.cache, extensions=tool.extensions)
+        if python is None:
+            facts["versions"][tool.name] = "not measured: no Python here can load it"
+        else:
+            pythons[tool] = python
+            facts["versions"][tool.name] = versions(python, tool.shown)
     with tempfile.TemporaryDirectory(prefix="reposync-peers-") as scratch:
         corpus = Path(scratch, "corpus")
         facts["corpus"] = make_corpus(options.corpus, corpus, options.cache, ENV, options.limit)
@@ -105,6 +113,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         for number in range(options.rounds):
             bench.round(number, [OPERATIONS[name] for name in options.operations.split(",")])
     print(f"{facts['corpus']}, {facts['files']} files; {facts['machine']}\n")
-    print(table(bench.figures))
+    for name, found in facts["versions"].items():
+        print(f"- {name}: {found if isinstance(found, str) else _listed(found)}")
+    print(f"\n{table(bench.figures)}")
     if options.json:
         options.json.write_text(json.dumps(as_json(bench.figures, **facts), indent=1) + "\n")

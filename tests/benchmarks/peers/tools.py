@@ -26,18 +26,22 @@ class Tool:
     Attributes:
         script: takes the arguments that ``scripts/task.py`` explains.
         packages: what its environment must have; empty for ours, which runs where this does.
+        chroma: its rows are in a Chroma collection; else the script prints them when asked to.
+        extensions: its Python must be one whose sqlite3 loads extensions.
     """
 
     name: str
     script: str
     packages: tuple[str, ...] = ()
+    chroma: bool = True
+    extensions: bool = False
 
     @property
     def shown(self) -> tuple[str, ...]:
         """The packages whose versions are told."""
         return (*(self.packages or ("reposync",)), "chromadb")
 
-    def command(self, python: str | Path, *arguments: Path) -> list[str | Path]:
+    def command(self, python: str | Path, *arguments: str | Path) -> list[str | Path]:
         """What runs it."""
         return [python, SCRIPTS / self.script, *arguments]
 
@@ -59,6 +63,13 @@ TOOLS = {
         "LlamaIndex pipeline",
         "llamaindex_pipeline.py",
         ("llama-index-core", "llama-index-vector-stores-chroma"),
+    ),
+    "cocoindex": Tool(
+        "cocoindex-code",
+        "cocoindex_code_index.py",
+        ("cocoindex-code",),
+        chroma=False,
+        extensions=True,
     ),
     "notebook": Tool("notebook script", "notebook.py", ("onnxruntime", "tokenizers")),
 }

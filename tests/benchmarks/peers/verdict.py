@@ -4,7 +4,8 @@
 
 Prints a `Verdict` as JSON. It opens the store, so give it a copy. With `--delta`, what differs from
 the rows that were there the last time (`--state`) is written as Chroma calls, see
-``scripts/plain_chroma.py``.
+``scripts/plain_chroma.py``. With `--rows`, the rows are read from a file: each line the JSON of a
+path, a text, and whether there is a vector.
 """
 
 from __future__ import annotations
@@ -95,6 +96,18 @@ def _solid(text: str) -> str:
     return "".join(text.split())
 
 
+def judge_rows(texts: Mapping[str, str], rows: Iterable[tuple[str, str, bool]]) -> Verdict:
+    """The verdict on rows of which it is known whether they have a vector, a neighbour's included."""
+    own, unreadable, others = [], 0, 0
+    for path, document, found in rows:
+        if path == NEIGHBOUR:
+            others += found
+        else:
+            own.append((path, document))
+            unreadable += not found
+    return judge(texts, own)._replace(unreadable=unreadable, others=others)
+
+
 def read_texts(tree: Path) -> dict[str, str]:
     """The text of each file."""
     return {path: (tree / path).read_bytes().decode("utf-8") for path in files_of(tree)}
@@ -121,6 +134,23 @@ def _read(collection: Any, ids: list[str]) -> Iterator[dict[str, Any]]:
         half = len(ids) // 2
         yield from _read(collection, ids[:half])
         yield from _read(collection, ids[half:])
+
+
+def read_rows(store: Path, delta: Delta | None) -> Iterator[tuple[str, str, bool]]:
+    """Each row of a Chroma store's collection: path, text, and whether there is a vector."""
+    import chromadb
+    from chromadb.config import Settings
+
+    client = chromadb.PersistentClient(str(store), settings=Settings(anonymized_telemetry=False))
+    for page in pages(client.get_collection(COLLECTION, embedding_function=None)):
+        for metadata, document, vector in zip(
+            page["metadatas"], page["documents"], page["embeddings"], strict=True
+        ):
+            yield metadata["path"], document, vector is not None
+        if delta:
+            delta.add(page)
+    if delta:
+        delta.close()
 
 
 class Delta:
@@ -167,31 +197,15 @@ def main() -> None:
     parser.add_argument("store", type=Path)
     parser.add_argument("--state", type=Path)
     parser.add_argument("--delta", type=Path)
+    parser.add_argument("--rows", type=Path)
     options = parser.parse_args()
-    import chromadb
-    from chromadb.config import Settings
-
-    client = chromadb.PersistentClient(
-        str(options.store), settings=Settings(anonymized_telemetry=False)
-    )
-    collection = client.get_collection(COLLECTION, embedding_function=None)
-    delta = Delta(options.state, options.delta) if options.delta else None
-    rows, unreadable, others = [], 0, 0
-    for page in pages(collection):
-        for metadata, document, vector in zip(
-            page["metadatas"], page["documents"], page["embeddings"], strict=True
-        ):
-            if metadata["path"] == NEIGHBOUR:
-                others += vector is not None
-            else:
-                rows.append((metadata["path"], document))
-                unreadable += vector is None
-        if delta:
-            delta.add(page)
-    if delta:
-        delta.close()
-    verdict = judge(read_texts(options.tree), rows)
-    verdict = verdict._replace(unreadable=unreadable, others=others)
+    texts = read_texts(options.tree)
+    if options.rows:
+        rows = map(json.loads, options.rows.read_text("utf-8").splitlines())
+        verdict = judge_rows(texts, rows)
+    else:
+        delta = Delta(options.state, options.delta) if options.delta else None
+        verdict = judge_rows(texts, read_rows(options.store, delta))
     print(json.dumps(verdict._asdict()))
 
 
