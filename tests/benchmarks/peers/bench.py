@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,7 +19,7 @@ from .corpora import make_repository
 from .measure import Failed, Usage, measure
 from .operations import UNCHANGED, Operation
 from .table import Figure
-from .tools import ENV, OURS, PLAIN, SCRIPTS, Tool, floors
+from .tools import CHROMAS, FAST, OURS, PLAIN, RUNNER, SCRIPTS, Tool, floors
 from .verdict import Verdict
 
 SETTLE = 0.1
@@ -37,13 +37,15 @@ class Bench:
 
     Attributes:
         pythons: the interpreter for each tool, in order.
+        env: for every program that is run.
         model: the folder of the real model; None: vectors come for free.
         figures: what was measured so far.
     """
 
     corpus: Path
     scratch: Path
-    pythons: dict[Tool, str | Path]
+    pythons: Mapping[Tool, str | Path]
+    env: Mapping[str, str]
     model: Path | None = None
     figures: list[Figure] = field(default_factory=list)
 
@@ -63,7 +65,8 @@ class Bench:
             desks = [desk for desk in desks if desk.work(operation)]
             if operation is UNCHANGED:
                 for name, command in floors(folder / "tree").items():
-                    self.add(Figure(operation.title, name, repeated(command)[0]))
+                    usage, _ = repeated(command, self.env)
+                    self.add(Figure(operation.title, name, usage))
         shutil.rmtree(folder)
 
     def add(self, figure: Figure) -> None:
@@ -94,34 +97,54 @@ class Desk:
             self.bench.add(Figure(operation.title, self.tool.name, verdict="failed"))
             return operation.fresh
         self.bench.add(figure)
-        if self.tool is OURS and not operation.fresh:
-            floor = [SCRIPTS / "plain_chroma.py", self.folder / "plain", self.folder / "delta"]
-            usage = measure([sys.executable, *floor], ENV)
-            self.bench.add(Figure(operation.title, PLAIN, usage))
+        if not operation.fresh:
+            for floor in self._floors():
+                self.bench.add(floor._replace(operation=operation.title))
         return True
 
+    def _floors(self) -> Iterator[Figure]:
+        """What our sync cannot be cheaper than."""
+        log, delta, model = self.folder / "floor-log", self.folder / "delta", self.bench.model
+        if self.tool is OURS:
+            plain: list[str | Path] = [SCRIPTS / "plain_chroma.py", self.folder / "plain", delta]
+            yield Figure("", PLAIN, measure([sys.executable, *plain], self.env))
+        if model and self.tool in (OURS, FAST):
+            floors = {RUNNER + self.tool.name.removeprefix("reposync"): [delta, log]}
+            if self.tool is OURS:
+                floors[CHROMAS] = [delta, log, model]
+            for name, arguments in floors.items():
+                before = embedded(log)
+                script = [sys.executable, SCRIPTS / "pure_embedding.py", *arguments]
+                usage = measure(script, self.env)
+                yield Figure("", name, usage, embedded(log) - before)
+
+    @property
+    def env(self) -> dict[str, str]:
+        """For what this tool runs."""
+        return {**self.bench.env, "PEERS_HIDE": self.tool.hides}
+
     def _measured(self, operation: Operation) -> Figure:
-        place = self.folder / self.tool.script
+        place = self.folder / self.tool.name
         if operation.fresh:
-            place = self.folder / f"{self.tool.script}-{operation.title}"
+            place = self.folder / f"{self.tool.name}, {operation.title}"
         place.mkdir(exist_ok=True)
         store, log = place / "store", place / "log"
         model = [self.bench.model] if self.bench.model else []
         python = self.bench.pythons[self.tool]
         command = self.tool.command(python, self.folder / "tree", store, log, *model)
         before, runs, written = embedded(log), 1, 0
-        if operation.killed and not kill(command, log, self.cold // 2):
+        if operation.killed and not kill(command, self.env, log, self.cold // 2):
             return Figure(operation.title, self.tool.name, verdict="ended before it was killed")
         if operation is UNCHANGED:
-            usage, runs = repeated(command)
+            usage, runs = repeated(command, self.env)
         elif operation.neighbour and not self.tool.chroma:
             return Figure(operation.title, self.tool.name, verdict="no Chroma collection to share")
         elif operation.neighbour:
-            with neighbour(store, locked=self.tool is OURS) as counted:
-                usage = measure(command, ENV)
+            with neighbour(store, self.env, locked=self.tool in (OURS, FAST)) as counted:
+                usage = measure(command, self.env)
             written = counted[0]
         else:
-            usage = measure(command, ENV)
+            usage = measure(command, self.env)
         texts = (embedded(log) - before) // runs
         self.cold = self.cold or texts
         verdict = self._look(store, keep_delta=self.tool is OURS and not operation.fresh)
@@ -149,19 +172,19 @@ class Desk:
         return Verdict(**json.loads(out.splitlines()[-1]))
 
 
-def repeated(command: Sequence[str | Path]) -> tuple[Usage, int]:
+def repeated(command: Sequence[str | Path], env: Mapping[str, str]) -> tuple[Usage, int]:
     """Medians over some runs, if it is quick; and how many they were."""
-    usages = [measure(command, ENV)]
+    usages = [measure(command, env)]
     while usages[0].cpu < REPEAT_BELOW and len(usages) < REPEATS:
-        usages.append(measure(command, ENV))
+        usages.append(measure(command, env))
     return Usage(*(median(column) for column in zip(*usages, strict=True))), len(usages)
 
 
-def kill(command: Sequence[str | Path], log: Path, texts: int) -> bool:
+def kill(command: Sequence[str | Path], env: Mapping[str, str], log: Path, texts: int) -> bool:
     """Kill a run when it has embedded so many texts; False if it ended before."""
     with subprocess.Popen(
         command,
-        env={**os.environ, **ENV},
+        env={**os.environ, **env},
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
         start_new_session=True,
@@ -175,14 +198,14 @@ def kill(command: Sequence[str | Path], log: Path, texts: int) -> bool:
 
 
 @contextmanager
-def neighbour(store: Path, *, locked: bool) -> Iterator[list[int]]:
+def neighbour(store: Path, env: Mapping[str, str], *, locked: bool) -> Iterator[list[int]]:
     """Another process that writes during the block; afterwards it tells how many rows it wrote."""
     command = [sys.executable, str(SCRIPTS / "neighbour.py"), str(store)]
     if locked:
         command.append("--lock")
     counted: list[int] = []
     with subprocess.Popen(
-        command, env={**os.environ, **ENV}, stdin=subprocess.PIPE, stdout=subprocess.PIPE
+        command, env={**os.environ, **env}, stdin=subprocess.PIPE, stdout=subprocess.PIPE
     ) as child:
         try:
             yield counted

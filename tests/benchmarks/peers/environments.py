@@ -11,12 +11,11 @@ from importlib.metadata import version
 from pathlib import Path
 
 VERSIONS = """
-import json, sys
+import sys
 from importlib.metadata import version
-print(json.dumps({name: version(name.partition("[")[0]) for name in sys.argv[1:]}))
+names = [name.partition("[")[0] for name in sys.argv[1:]]
+print(", ".join(f"{name} {version(name)}" for name in names))
 """
-
-
 EXTENSIONS = "import sqlite3; sqlite3.Connection.enable_load_extension"
 
 
@@ -49,13 +48,11 @@ def python_of(
     return python
 
 
-def versions(python: Path | str, packages: Sequence[str]) -> dict[str, str]:
+def versions(python: Path, packages: Sequence[str]) -> str:
     """What is installed there."""
-    out = subprocess.run(
-        [python, "-c", VERSIONS, *packages], check=True, capture_output=True, text=True
-    ).stdout
-    found: dict[str, str] = json.loads(out)
-    return found
+    command = [str(python), "-c", VERSIONS, *packages]
+    done = subprocess.run(command, check=True, capture_output=True, text=True)
+    return done.stdout.strip()
 
 
 def _with_extensions() -> str | None:

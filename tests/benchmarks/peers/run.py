@@ -17,11 +17,12 @@ from .bench import Bench
 from .changes import files_of
 from .corpora import make_corpus
 from .environments import python_of, versions
+from .model import fast_packages, make_model
 from .operations import OPERATIONS
 from .profiling import profile
 from .scale import scale
 from .table import Figure, table
-from .tools import ENV, TOOLS, Tool
+from .tools import ENV, FAST, TOOLS, Tool
 from .verdict import Verdict
 
 
@@ -36,31 +37,69 @@ def machine() -> str:
     )
 
 
-def _listed(found: dict[str, str]) -> str:
-    return ", ".join(f"{name} {version}" for name, version in found.items())
-
-
-def as_json(figures: Sequence[Figure], **facts: Any) -> dict[str, Any]:
+def as_json(figures: Sequence[Figure]) -> list[dict[str, Any]]:
     """The same for a program, every single run."""
-    return {
-        **facts,
-        "figures": [
-            {
-                "operation": figure.operation,
-                "who": figure.who,
-                **(figure.usage._asdict() if figure.usage else {}),
-                "embedded": figure.embedded,
-                "afterwards": str(figure.verdict) if figure.verdict is not None else None,
-                "rows": figure.verdict.rows if isinstance(figure.verdict, Verdict) else None,
-            }
-            for figure in figures
-        ],
-    }
+    return [
+        {
+            "operation": figure.operation,
+            "who": figure.who,
+            **(figure.usage._asdict() if figure.usage else {}),
+            "embedded": figure.embedded,
+            "afterwards": str(figure.verdict) if figure.verdict is not None else None,
+            "rows": figure.verdict.rows if isinstance(figure.verdict, Verdict) else None,
+        }
+        for figure in figures
+    ]
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """The command."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    options = _parser().parse_args(arguments)
+    if options.scale:
+        print(f"{machine()}\n\n{scale(options.scale, options.cache)}")
+        return
+    with tempfile.TemporaryDirectory(prefix="reposync-peers-") as scratch:
+        corpus = Path(scratch, "corpus")
+        shown = make_corpus(options.corpus, corpus, options.cache, ENV, options.limit)
+        title = f"{shown}, {len(files_of(corpus))} files; {machine()}"
+        if options.profile:
+            print(f"{title}\n\n{profile(corpus, Path(scratch))}")
+            return
+        pythons, found = _tools(options)
+        listed = "\n".join(f"- {name}: {what}" for name, what in found.items())
+        print(f"{title}\n\n{listed}", file=sys.stderr)
+        env, model = dict(ENV), None
+        if options.model:
+            model = make_model(options.cache, ENV)
+            if extra := fast_packages(options.cache):
+                env["PYTHONPATH"] += os.pathsep + str(extra)
+        bench = Bench(corpus, Path(scratch), pythons, env, model)
+        for number in range(options.rounds):
+            bench.round(number, [OPERATIONS[name] for name in options.operations.split(",")])
+    print(f"{title}\n\n{listed}\n\n{table(bench.figures)}")
+    if options.json:
+        results = {"what": title, "versions": found, "figures": as_json(bench.figures)}
+        options.json.write_text(json.dumps(results, indent=1) + "\n")
+
+
+def _tools(options: argparse.Namespace) -> tuple[dict[Tool, Path], dict[str, str]]:
+    """The interpreter for each tool, and for all that are asked for what is installed there."""
+    pythons, found = {}, {}
+    for name in options.tools.split(","):
+        tool = TOOLS[name]
+        if tool is FAST and not options.model:
+            continue  # nothing is embedded that it could do faster
+        python = python_of(name, tool.packages, options.cache, extensions=tool.extensions)
+        if python is None:
+            found[tool.name] = "NOT MEASURED: the sqlite3 of no Python here loads extensions"
+        else:
+            pythons[tool] = python
+            found[tool.name] = versions(python, tool.shown)
+    return pythons, found
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="tests.benchmarks.peers", description=__doc__)
     parser.add_argument(
         "--corpus", default="stdlib", help="stdlib, site-packages, redis, or a folder"
     )
@@ -86,35 +125,4 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument(
         "--scale", type=int, metavar="FILES", help="instead: made-up trees of up to so many files"
     )
-    options = parser.parse_args(arguments)
-    if options.scale:
-        print(f"{machine()}\n\n{scale(options.scale, options.cache)}")
-        return
-    facts: dict[str, Any] = {"machine": machine(), "versions": {}}
-    pythons: dict[Tool, str | Path] = {}
-    for name in options.tools.split(","):
-        tool = TOOLS[name]
-        python = python_of(name, tool.packages, options.cache, extensions=tool.extensions)
-        if python is None:
-            facts["versions"][tool.name] = "not measured: no Python here can load it"
-        else:
-            pythons[tool] = python
-            facts["versions"][tool.name] = versions(python, tool.shown)
-    with tempfile.TemporaryDirectory(prefix="reposync-peers-") as scratch:
-        corpus = Path(scratch, "corpus")
-        facts["corpus"] = make_corpus(options.corpus, corpus, options.cache, ENV, options.limit)
-        facts["files"] = len(files_of(corpus))
-        print(json.dumps(facts, indent=1), file=sys.stderr)
-        if options.profile:
-            print(f"{facts['corpus']}, {facts['files']} files; {facts['machine']}\n")
-            print(profile(corpus, Path(scratch)))
-            return
-        bench = Bench(corpus, Path(scratch), pythons)
-        for number in range(options.rounds):
-            bench.round(number, [OPERATIONS[name] for name in options.operations.split(",")])
-    print(f"{facts['corpus']}, {facts['files']} files; {facts['machine']}\n")
-    for name, found in facts["versions"].items():
-        print(f"- {name}: {found if isinstance(found, str) else _listed(found)}")
-    print(f"\n{table(bench.figures)}")
-    if options.json:
-        options.json.write_text(json.dumps(as_json(bench.figures, **facts), indent=1) + "\n")
+    return parser

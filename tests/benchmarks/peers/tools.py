@@ -28,6 +28,7 @@ class Tool:
         packages: what its environment must have; empty for ours, which runs where this does.
         chroma: its rows are in a Chroma collection; else the script prints them when asked to.
         extensions: its Python must be one whose sqlite3 loads extensions.
+        hides: a package that must seem not to be installed.
     """
 
     name: str
@@ -35,6 +36,7 @@ class Tool:
     packages: tuple[str, ...] = ()
     chroma: bool = True
     extensions: bool = False
+    hides: str = ""
 
     @property
     def shown(self) -> tuple[str, ...]:
@@ -46,9 +48,11 @@ class Tool:
         return [python, SCRIPTS / self.script, *arguments]
 
 
-OURS = Tool("reposync", "ours.py")
+OURS = Tool("reposync", "ours.py", hides="openvino")
+FAST = Tool("reposync[fast]", "ours.py")
 TOOLS = {
     "ours": OURS,
+    "fast": FAST,
     "langchain": Tool(
         "LangChain index()",
         "langchain_index.py",
@@ -74,6 +78,8 @@ TOOLS = {
     "notebook": Tool("notebook script", "notebook.py", ("onnxruntime", "tokenizers")),
 }
 PLAIN = "plain Chroma, our rows"
+CHROMAS = "embedding alone, Chroma's function"
+RUNNER = "embedding alone, our runner"
 
 
 def floors(tree: Path) -> dict[str, list[str | Path]]:

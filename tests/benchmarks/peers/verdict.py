@@ -97,7 +97,7 @@ def _solid(text: str) -> str:
 
 
 def judge_rows(texts: Mapping[str, str], rows: Iterable[tuple[str, str, bool]]) -> Verdict:
-    """The verdict on rows of which it is known whether they have a vector, a neighbour's included."""
+    """The verdict on (path, document, has a vector), a neighbour's rows among them."""
     own, unreadable, others = [], 0, 0
     for path, document, found in rows:
         if path == NEIGHBOUR:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from task import COLLECTION, task
+from task import COLLECTION, hide, task
 
 from reposync import sync_repository
 
+hide()
 job = task()
 noted = 0
 

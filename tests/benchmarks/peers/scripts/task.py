@@ -57,6 +57,17 @@ def task() -> Task:
     return Task(tree, store, log, model[0] if model else None)
 
 
+def hide() -> None:
+    """Let the package that $PEERS_HIDE names seem not to be installed."""
+    from importlib.machinery import PathFinder
+
+    hidden, find = os.environ.get("PEERS_HIDE"), PathFinder.find_spec
+    if hidden:
+        PathFinder.find_spec = (  # type: ignore[method-assign]
+            lambda name, *rest, **more: None if name == hidden else find(name, *rest, **more)
+        )
+
+
 def free(texts: list[str]) -> list[Any]:
     """A hash of each text, of length one: equal texts have equal vectors, others do not."""
     import hashlib
