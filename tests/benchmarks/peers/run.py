@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import compileall
 import json
 import os
 import platform
@@ -22,7 +23,7 @@ from .operations import OPERATIONS
 from .profiling import profile
 from .scale import scale
 from .table import Figure, table
-from .tools import ENV, FAST, TOOLS, Tool
+from .tools import ENV, FAST, ROOT, SCRIPTS, TOOLS, Tool
 from .verdict import Verdict
 
 
@@ -55,6 +56,10 @@ def as_json(figures: Sequence[Figure]) -> list[dict[str, Any]]:
 def main(arguments: Sequence[str] | None = None) -> None:
     """The command."""
     options = _parser().parse_args(arguments)
+    # Where sources are compiled at each start, as $PYTHONDONTWRITEBYTECODE has it, ours would pay
+    # for what installed packages are spared.
+    for folder in (ROOT / "reposync", SCRIPTS):
+        compileall.compile_dir(folder, quiet=1)
     if options.scale:
         print(f"{machine()}\n\n{scale(options.scale, options.cache)}")
         return
