@@ -15,7 +15,8 @@ from .stages import staged, stages_table
 from .table import head, line, number
 
 LEAST = 0.01
-"""Functions with a smaller share of the whole are not shown."""
+MOST = 20
+"""Of each kind at most so many are shown, and none with a smaller share of the whole."""
 
 _PLACE = re.compile(
     r"site-packages/(?P<package>[^/.]+)|(?P<ours>reposync/\w+)|/python[\d.]+/(?P<standard>\w+)\b(?!-)"
@@ -62,7 +63,7 @@ def shares(stats: pstats.Stats) -> str:
     lines = [f"{number(total)} CPU s with the profiler on."]
     for title, costs in tables:
         lines += ["", *head(title, "CPU s", "share")]
-        for name, seconds in sorted(costs.items(), key=lambda item: -item[1]):
+        for name, seconds in sorted(costs.items(), key=lambda item: -item[1])[:MOST]:
             if seconds >= LEAST * total:
                 lines.append(line(name, number(seconds), f"{seconds / total:.1%}"))
     return "\n".join(lines)
