@@ -58,6 +58,7 @@ def test_splitters_may_strip_and_overlap() -> None:
     """A collection is exact if its rows cover every file, however they are cut."""
     assert judge(TEXTS, [*ROWS, ("a.py", "return 1\n\ndef b()")]) == Verdict(4, 0, 0)
     assert str(judge(TEXTS, ROWS)) == "exact"
+    assert str(judge({"a": "\ufeffone two"}, [("a", "one"), ("a", "two")])) == "exact"
     braces = [("x.c", "f(){"), ("x.c", "}}}")]  # the last three of four are the last three
     assert str(judge({"x.c": "f() {\n}\n}\n}\n}\n"}, braces)) == "exact"
 

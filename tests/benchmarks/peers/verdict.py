@@ -65,7 +65,7 @@ class Verdict(NamedTuple):
 def judge(texts: Mapping[str, str], rows: Iterable[tuple[str, str]]) -> Verdict:
     """The verdict on rows, given as (path, document), that should cover the files' texts.
 
-    White space does not count: splitters strip it. Overlaps do no harm, and one row stands for all
+    White space and byte order marks do not count: splitters strip them. Overlaps do no harm, and one row stands for all
     places where its text occurs in the file.
     """
     documents = defaultdict(list)
@@ -93,7 +93,7 @@ def _cover(text: str, parts: list[str]) -> tuple[bool, int]:
 
 
 def _solid(text: str) -> str:
-    return "".join(text.split())
+    return "".join(text.replace("\ufeff", "").split())
 
 
 def judge_rows(texts: Mapping[str, str], rows: Iterable[tuple[str, str, bool]]) -> Verdict:
