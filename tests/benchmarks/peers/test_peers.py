@@ -13,7 +13,7 @@ import chromadb
 import pytest
 from chromadb.errors import InternalError
 
-from . import changes
+from . import changes, profiling, scale
 from .measure import Failed, Usage, measure
 from .run import main
 from .table import Figure, table
@@ -151,6 +151,33 @@ def test_changes_are_the_same_everywhere(tmp_path: Path) -> None:
     assert "deep-renamed/er/file00.txt" in changes.files_of(trees[0])
     texts = [(trees[0] / path).read_text() for path in changes.files_of(trees[0])]
     assert sum("was not in" in text for text in texts) <= 1
+
+
+def test_made_up_code_is_the_same_each_time(tmp_path: Path) -> None:
+    """Sizes can be compared: equal files at each run, and no text that is there twice."""
+    trees = [tmp_path / "one", tmp_path / "other"]
+    for tree in trees:
+        scale.make_tree(tree, 50)
+    texts = [[(tree / path).read_text() for path in changes.files_of(tree)] for tree in trees]
+    assert texts[0] == texts[1]
+    functions = "\n\n".join(texts[0]).split("\n\n")
+    assert len(functions) == len(set(functions)) == 50 * scale.FUNCTIONS
+
+
+@pytest.mark.parametrize(
+    ("file", "place"),
+    [
+        ("/x/lib/python3.11/site-packages/chromadb/api/rust.py", "chromadb"),
+        ("/x/lib/python3.11/site-packages/typing_extensions.py", "typing_extensions"),
+        ("/x/repo/reposync/chunk/code.py", "reposync/chunk"),
+        ("/x/repo/reposync/sync.py", "reposync/sync"),
+        ("/x/lib/python3.11/re/_parser.py", "Python's re"),
+        ("<frozen importlib._bootstrap>", "Python itself"),
+    ],
+)
+def test_a_profile_names_packages(file: str, place: str) -> None:
+    """What a function costs is counted for whoever can do something about it."""
+    assert profiling.place_of(file) == place
 
 
 def test_the_table_has_medians_and_everything_that_went_wrong() -> None:

@@ -65,8 +65,8 @@ class Verdict(NamedTuple):
 def judge(texts: Mapping[str, str], rows: Iterable[tuple[str, str]]) -> Verdict:
     """The verdict on rows, given as (path, document), that should cover the files' texts.
 
-    White space and byte order marks do not count: splitters strip them. Overlaps do no harm, and one row stands for all
-    places where its text occurs in the file.
+    White space and byte order marks do not count: splitters strip them. Overlaps do no harm, and
+    one row stands for all places where its text occurs in the file.
     """
     documents = defaultdict(list)
     for path, document in rows:
