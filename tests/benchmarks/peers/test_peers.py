@@ -165,7 +165,7 @@ def test_made_up_code_is_the_same_each_time(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("file", "place"),
+    ("file", "package"),
     [
         ("/x/lib/python3.11/site-packages/chromadb/api/rust.py", "chromadb"),
         ("/x/lib/python3.11/site-packages/typing_extensions.py", "typing_extensions"),
@@ -175,9 +175,9 @@ def test_made_up_code_is_the_same_each_time(tmp_path: Path) -> None:
         ("<frozen importlib._bootstrap>", "Python itself"),
     ],
 )
-def test_a_profile_names_packages(file: str, place: str) -> None:
+def test_a_profile_names_packages(file: str, package: str) -> None:
     """What a function costs is counted for whoever can do something about it."""
-    assert profiling.place_of(file) == place
+    assert profiling.place_of(file) == package
 
 
 def test_the_table_has_medians_and_everything_that_went_wrong() -> None:
