@@ -126,7 +126,7 @@ class Desk:
     def _measured(self, operation: Operation) -> Figure:
         place = self.folder / self.tool.name
         if operation.fresh:
-            place = self.folder / f"{self.tool.name}, {operation.title}"
+            place = self.folder / f"{self.tool.name} {operation.title}".replace(",", "")
         place.mkdir(exist_ok=True)
         store, log = place / "store", place / "log"
         model = [self.bench.model] if self.bench.model else []
@@ -191,6 +191,8 @@ def kill(command: Sequence[str | Path], env: Mapping[str, str], log: Path, texts
     ) as child:
         while child.poll() is None and embedded(log) < texts:
             time.sleep(0.01)
+        if child.poll():
+            raise Failed(f"it ended with {child.returncode} before it was to be killed")
         if child.poll() is not None:
             return False
         os.killpg(child.pid, signal.SIGKILL)
