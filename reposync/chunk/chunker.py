@@ -18,7 +18,7 @@ from reposync.chunk.prose import PROSE, prose_outline
 from reposync.chunk.units import Scale, Unit
 from reposync.records import Chunk
 
-CHUNKER_VERSION = "3"
+CHUNKER_VERSION = "4"
 """Takes part in the recipe: raise it whenever the same text may be cut or described differently."""
 
 WINDOW_TOKENS = 254
@@ -85,7 +85,7 @@ class Chunker:
         lines = split_lines(text)
         outline = _outline(language, text, lines)
         units = self._scale.units(lines, outline.ranks)
-        starts = pack(units, self.max_tokens)
+        starts = pack(units, self.max_tokens, outline.openings)
         chunks = []
         line = 1
         for start, end in zip(starts, [*starts[1:], len(units)], strict=True):

@@ -87,6 +87,11 @@ class Outline:
             rows = len(self._owner[span.start : span.end + 1])
             self._owner[span.start : span.end + 1] = [index] * rows
 
+    @property
+    def openings(self) -> set[int]:
+        """The rows at which a definition of several rows begins."""
+        return {span.start for span, _ in self.definitions if span.start < span.end}
+
     def place(self, rows: Sequence[int]) -> Place:
         """Where a chunk lies that has text on `rows`, in ascending order.
 

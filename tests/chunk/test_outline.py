@@ -246,3 +246,29 @@ def test_lines_meet_without_gaps() -> None:
     """The next chunk starts on the line after the last one's end."""
     for before, after in pairwise(SMALL.chunk("a.py", ALL["a.py"])):
         assert after.start_line == before.end_line + 1
+
+
+LONG_SECTION = "## Long\n\n" + "Many more words about that.\n\n" * 50
+
+
+def test_a_definition_that_fits_is_not_torn_for_a_small_one_before_it() -> None:
+    """A function stays whole, though the chunk before it is less than half full by that."""
+    small = "def small():\n    return a.something + a.other + call(a, b, c, d, e, f, g, h, i, j)\n\n"
+    rows = [f"    a.value_{i} = call(a, b, c, {i}, {i}{i})\n" for i in range(9)]
+    text = f"{small * 2}def large():\n{''.join(rows)}\n" * 30
+    for chunk in Chunker().chunk("a.py", text):
+        assert sum(row in chunk.document for row in rows) in (0, len(rows))
+
+
+def test_a_short_section_does_not_take_the_head_of_a_long_one() -> None:
+    """A heading begins a chunk, if the section before it says enough by itself."""
+    short = "## Short\n\n" + "A few words of its own. " * 10 + "\n\n"
+    for chunk in Chunker().chunk("a.md", (short + LONG_SECTION) * 20):
+        assert "##" not in chunk.document or chunk.document.startswith("##")
+        assert chunk.document.count("##") < 2
+
+
+def test_a_section_that_says_little_is_not_left_alone() -> None:
+    """Below a quarter of the capacity what follows is taken in, torn or not."""
+    for chunk in Chunker().chunk("a.md", ("## Short\n\nFew words.\n\n" + LONG_SECTION) * 20):
+        assert "Few words" not in chunk.document or "Many more" in chunk.document
