@@ -25,12 +25,15 @@ from .splitters import EQUAL, SPLITTERS, VARIANTS, Slice, Splitter
 if TYPE_CHECKING:
     from .vectors import Embed
 
-PREFIXES = ("none", "symbols", "path", "both")
+SHIPPED = "as it comes"
+"""Ours with what it puts before the text; the others, which know no symbols, without."""
+
+PREFIXES = (SHIPPED, "none", "symbols", "path", "both")
 MODES = ("dense", "fused")
 COMPARISONS: dict[str, tuple[Mapping[str, Splitter], Sequence[str]]] = {
     "usual": (SPLITTERS, PREFIXES),
-    "equal": (EQUAL, ["symbols"]),
-    "variants": (VARIANTS, ["symbols"]),
+    "equal": (EQUAL, [SHIPPED]),
+    "variants": (VARIANTS, [SHIPPED]),
 }
 
 
@@ -42,6 +45,7 @@ class Outcome:
         answers: for (set, splitter, prefix, mode), each query's first right answer.
         sizes: for (set, splitter), the tokens of each chunk.
         files: for each set, how many files.
+        held_out: for each set, whether each query is of a repository that nothing was chosen by.
     """
 
     answers: dict[tuple[str, str, str, str], list[Answer]] = field(
@@ -49,6 +53,7 @@ class Outcome:
     )
     sizes: dict[tuple[str, str], list[int]] = field(default_factory=lambda: defaultdict(list))
     files: dict[str, int] = field(default_factory=lambda: defaultdict(int))
+    held_out: dict[str, list[bool]] = field(default_factory=lambda: defaultdict(list))
 
 
 def measure(
@@ -62,6 +67,7 @@ def measure(
     for set_name, repositories in sets.items():
         for repository in repositories:
             outcome.files[set_name] += len(repository.files)
+            outcome.held_out[set_name] += [repository.held_out] * len(repository.queries)
             questions = embed([query.text for query in repository.queries])
             for splitter_name, split in splitters.items():
                 slices = [
@@ -85,6 +91,8 @@ def measure(
 
 
 def _embedded(piece: Slice, prefix: str) -> str:
+    if prefix == SHIPPED:
+        return "\n".join(filter(None, [piece.shipped, piece.document]))
     path = piece.path if prefix in ("path", "both") else ""
     context = piece.context if prefix in ("symbols", "both") else ""
     return "\n".join(filter(None, [path, context, piece.document]))
@@ -104,17 +112,7 @@ def table(outcome: Outcome, splitters: Sequence[str], prefixes: Sequence[str]) -
                 ]
                 lines.append(_line(prefix, mode, *_cells(scores)))
         lines.append("")
-    lines += [f"### {splitters[-1]}: lead in MRR, ± standard error", ""]
-    lines += _head("", "put before the text", "search", *splitters[:-1])
-    for set_name in outcome.files:
-        for prefix in prefixes:
-            for mode in MODES:
-                answers = [outcome.answers[set_name, name, prefix, mode] for name in splitters]
-                leads = [lead(answers[-1], other) for other in answers[:-1]]
-                lines.append(
-                    _line(set_name, prefix, mode, *(f"{d:+.3f} ± {e:.3f}" for d, e in leads))
-                )
-    lines += ["", "### chunks", ""]
+    lines += [*_leads(outcome, splitters, prefixes), "", "### chunks", ""]
     lines += _head("", "splitter", "a file", "tokens: median", "90 %", "most", "cut off unseen")
     for (set_name, name), sizes in outcome.sizes.items():
         ordered = sorted(sizes)
@@ -123,6 +121,31 @@ def table(outcome: Outcome, splitters: Sequence[str], prefixes: Sequence[str]) -
         share = [str(ordered[min(len(sizes) * n // 100, len(sizes) - 1)]) for n in (50, 90, 100)]
         lines.append(_line(set_name, name, each, *share, f"{unseen:.1%}"))
     return "\n".join(lines)
+
+
+def _leads(outcome: Outcome, splitters: Sequence[str], prefixes: Sequence[str]) -> list[str]:
+    """By how much the last of `splitters` is ahead; at first, also for what is held out alone."""
+    lines = [f"### {splitters[-1]}: lead in MRR, ± standard error", ""]
+    lines += _head("", "put before the text", "search", *splitters[:-1])
+    for prefix, part in [(prefixes[0], "held out"), *((prefix, "") for prefix in prefixes)]:
+        for set_name, held_out in outcome.held_out.items():
+            for mode in MODES:
+                own, *others = (
+                    [
+                        answer
+                        for answer, held in zip(
+                            outcome.answers[set_name, name, prefix, mode], held_out, strict=True
+                        )
+                        if held or not part
+                    ]
+                    for name in [splitters[-1], *splitters[:-1]]
+                )
+                if own:
+                    leads = [lead(own, other) for other in others]
+                    shown = [f"{ahead:+.3f} ± {error:.3f}" for ahead, error in leads]
+                    what = f"{set_name}, {part} ({len(own)})" if part else set_name
+                    lines.append(_line(what, prefix, mode, *shown))
+    return lines
 
 
 def _cells(scores: Sequence[Score]) -> list[str]:
@@ -190,14 +213,16 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
     from .commits import commit_repositories
     from .functions import function_repositories
-    from .sections import section_repository
+    from .sections import section_repositories
     from .vectors import cached
 
     histories, missing = commit_repositories(options.cache)
+    sections, not_there = section_repositories(options.cache)
+    missing = list(dict.fromkeys(missing + not_there))
     sets = {
         "docstring to function": function_repositories(),
         "commit to files": histories,
-        "sentence to section": [section_repository()],
+        "sentence to section": sections,
     }
     embed = cached(make_embedder(None).embed, options.cache / "vectors.sqlite")
     outcome = measure(

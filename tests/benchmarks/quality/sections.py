@@ -1,29 +1,43 @@
-"""First sentence -> section, over what installed distributions say of themselves.
+"""First sentence -> section, over manuals, and what installed distributions say of themselves.
 
-Their long descriptions are real READMEs in Markdown and reStructuredText. The first sentence under
-a heading asks and is taken out of the text; the rest of the section answers. Headings stay: they
-are what a reader sees, and what some splitters cut at.
+The manuals are those in Debian's sources (see ``debian``); the long descriptions of distributions
+are READMEs; both are Markdown or reStructuredText. The first sentence under a heading asks and is
+taken out of the text; the rest of the section answers. Headings stay: they are what a reader sees,
+and what some splitters cut at.
 """
 
 from __future__ import annotations
 
 import re
 from importlib.metadata import distribution
+from random import Random
 from typing import TYPE_CHECKING
 
 from reposync.chunk.outline import split_lines
 from reposync.chunk.prose import prose_outline
 
-from .corpora import Repository, Target, by_text, solid
+from . import debian
+from .corpora import Repository, Target, by_text, sample, solid
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
 DISTRIBUTIONS = (
     *("websockets", "tqdm", "filelock", "multidict", "mypy", "pluggy", "pathspec", "httpx"),
     *("websocket-client", "typer", "python-dateutil", "markdown-it-py", "rich", "watchfiles"),
     *("sortedcontainers", "importlib-resources", "jsonschema", "anyio"),
 )
+MANUALS = {
+    "python-django": ("docs/topics/", ".txt", "rst"),
+    "rails": ("guides/source/", ".md", "md"),
+    "curl": ("docs/", ".md", "md"),
+}
+"""Where in the source, which files, and what they are written in."""
+
+CAP = 40_000
+"""Tokens of each manual; its files are drawn at random."""
+
 LEAST_WORDS = 5
 LEAST_REST = 120
 """Characters, white space left out, that must remain of a section."""
@@ -31,7 +45,26 @@ _PARAGRAPH = re.compile(r"^[A-Z][^<>|\n]*(?:\n\w[^<>|\n]*)*", re.MULTILINE)
 _SENTENCE_END = re.compile(r"[.!:?](?=\s|$)")
 
 
-def section_repository() -> Repository:
+def section_repositories(cache: Path) -> tuple[list[Repository], list[str]]:
+    """The repositories, and what could not be had."""
+    repositories, missing = [_descriptions()], []
+    for package, (part, suffix, language) in MANUALS.items():
+        folder = debian.fetch(package, cache)
+        if folder is None:
+            missing.append(f"Debian's source of {package}: apt-get could not fetch it")
+            continue
+        texts = {
+            f"{path.removesuffix(suffix)}.{language}": text
+            for path, text in debian.read_files(folder, (suffix,)).items()
+            if path.startswith(part)
+        }
+        chosen = sample(texts, (), CAP, Random(package))
+        name = f"manual of {debian.version_of(folder)}"
+        repositories.append(sections_of(name, {path: texts[path] for path in chosen}))
+    return repositories, missing
+
+
+def _descriptions() -> Repository:
     """The long descriptions of `DISTRIBUTIONS` as one repository."""
     sources = {}
     for name in DISTRIBUTIONS:

@@ -18,6 +18,7 @@ class Slice(NamedTuple):
     Attributes:
         symbol: the definition that most of its lines belong to.
         context: the definitions around it that begin before it.
+        shipped: what the splitter itself puts before the text.
     """
 
     path: str
@@ -26,17 +27,22 @@ class Slice(NamedTuple):
     document: str
     symbol: str
     context: str
+    shipped: str = ""
 
 
 Splitter = Callable[[str, str], list[Slice]]
 
 
-def ours(max_tokens: int = 200, least_fill: float = pack.LEAST_FILL) -> Splitter:
+def ours(
+    max_tokens: int = 200,
+    least_fill: float = pack.LEAST_FILL,
+    early: float = pack.LEAST_FILL_BEFORE_A_DEFINITION,
+) -> Splitter:
     """The library's chunker."""
     chunker = Chunker(max_tokens)
 
     def split(path: str, text: str) -> list[Slice]:
-        with patch.object(pack, "LEAST_FILL", least_fill):
+        with patch.multiple(pack, LEAST_FILL=least_fill, LEAST_FILL_BEFORE_A_DEFINITION=early):
             chunks = chunker.chunk(path, text)
         if not chunks:
             return []
@@ -46,7 +52,9 @@ def ours(max_tokens: int = 200, least_fill: float = pack.LEAST_FILL) -> Splitter
             end = start + len(chunk.document)
             # Headings are not in the context of prose; here, they are to be tried, too.
             context = chunk.context or names.of(start, end)[1]
-            slices.append(Slice(path, start, end, chunk.document, chunk.symbol, context))
+            slices.append(
+                Slice(path, start, end, chunk.document, chunk.symbol, context, chunk.context)
+            )
             start = end
         return slices
 
@@ -151,6 +159,7 @@ EQUAL: dict[str, Splitter] = {
 
 VARIANTS: dict[str, Splitter] = {
     **{f"{tokens} tokens": ours(max_tokens=tokens) for tokens in (120, 150, 200, 240)},
-    **{f"{fill:.0%} full": ours(least_fill=fill) for fill in (0.2, 0.4, 0.5, 0.6, 0.7)},
+    **{f"{fill:.0%} full": ours(least_fill=fill) for fill in (0.4, 0.5, 0.6, 0.7)},
+    **{f"early {early:.0%}": ours(early=early) for early in (0.1, 0.25, 0.5)},
 }
 """Ours with other parameters, each the default but for what its name says."""
