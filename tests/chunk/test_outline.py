@@ -253,7 +253,7 @@ LONG_SECTION = "## Long\n\n" + "Many more words about that.\n\n" * 50
 
 def test_a_definition_that_fits_is_not_torn_for_a_small_one_before_it() -> None:
     """A function stays whole, though the chunk before it is less than half full by that."""
-    small = "def small():\n    return a.something + a.other + call(a, b, c, d, e, f, g, h, i, j)\n\n"
+    small = "def small():\n    return a.something + a.other + call(a, b, c, d, e, f, g, h, i)\n\n"
     rows = [f"    a.value_{i} = call(a, b, c, {i}, {i}{i})\n" for i in range(9)]
     text = f"{small * 2}def large():\n{''.join(rows)}\n" * 30
     for chunk in Chunker().chunk("a.py", text):
