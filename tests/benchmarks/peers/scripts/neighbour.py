@@ -2,7 +2,7 @@
 
     python neighbour.py STORE [--lock]
 
-A row every 50 ms, from when the collection is there until its input is closed; then it prints how
+A row every half second, from when the collection is there until its input is closed; then it prints how
 many writes came back without an error, and how many did not. `--lock`: it takes turns under
 `ChromaLock`; Chroma by itself, and the tools that others offer, have no such thing.
 """
@@ -19,7 +19,7 @@ from chromadb.config import Settings
 from chromadb.errors import ChromaError, NotFoundError
 from task import COLLECTION, free
 
-EVERY = 0.05
+EVERY = 0.5
 
 store, *options = sys.argv[1:]
 ended = threading.Event()
