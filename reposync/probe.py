@@ -46,10 +46,10 @@ def files_in_child(store: Store, collection: Collection) -> bool:
     Raises:
         IndexDamaged: the files do not fit together.
     """
-    child = _run("files", [str(store.folder), collection.id], FILES_SECONDS)
+    child = run_child("files", [str(store.folder), collection.id], FILES_SECONDS)
     if child.returncode != 0:
         raise IndexDamaged(
-            f"The index files of {collection.name!r} are damaged: {_last_words(child)}"
+            f"The index files of {collection.name!r} are damaged: {last_words(child)}"
         )
     return bool(json.loads(child.stdout))
 
@@ -58,14 +58,14 @@ def check_in_child(store: Store, collection: Collection) -> None:
     """Raise `IndexDamaged` unless a child process can read the whole index of `collection`."""
     where = [str(store.folder), store.tenant, store.database, collection.name]
     try:
-        child = _run("check", where, CHECK_SECONDS)
+        child = run_child("check", where, CHECK_SECONDS)
     except subprocess.TimeoutExpired as error:
         raise IndexDamaged(
             f"Reading the vector index of {collection.name!r} did not end within {CHECK_SECONDS} s."
         ) from error
     if child.returncode != 0:
         raise IndexDamaged(
-            f"The vector index of {collection.name!r} cannot be read: {_last_words(child)}"
+            f"The vector index of {collection.name!r} cannot be read: {last_words(child)}"
         )
 
 
@@ -80,10 +80,10 @@ def vectors_in_child(store: Store, collection: Collection, copy: Path) -> Path:
         IndexDamaged: where the index is cannot be said.
     """
     arguments = [str(store.folder), collection.id, collection.space, str(copy)]
-    child = _run("vectors", arguments, CHECK_SECONDS)
+    child = run_child("vectors", arguments, CHECK_SECONDS)
     if child.returncode != 0:
         raise IndexDamaged(
-            f"The vectors of {collection.name!r} cannot be saved: {_last_words(child)}"
+            f"The vectors of {collection.name!r} cannot be saved: {last_words(child)}"
         )
     assert store.folder is not None
     return store.folder / str(json.loads(child.stdout))
@@ -105,7 +105,7 @@ def read_given_up(folder: Path, collection_id: str) -> set[str]:
 def owners_in_child(store: Store, collection: Collection) -> set[str | None] | None:
     """Whose rows `collection` holds: values of "repository", None for a row without; or None if
     that cannot be said."""
-    child = _run("owners", [str(store.folder), collection.id], FILES_SECONDS)
+    child = run_child("owners", [str(store.folder), collection.id], FILES_SECONDS)
     return set(json.loads(child.stdout)) if child.returncode == 0 else None
 
 
@@ -116,18 +116,22 @@ def rows_in_child(store: Store, collection: Collection, name: str, copy: Path) -
     Raises:
         IndexDamaged: that cannot be done.
     """
-    child = _run("rows", [str(store.folder), collection.id, name, str(copy)], CHECK_SECONDS)
+    child = run_child("rows", [str(store.folder), collection.id, name, str(copy)], CHECK_SECONDS)
     if child.returncode != 0:
-        raise IndexDamaged(f"The rows of {collection.name!r} cannot be saved: {_last_words(child)}")
+        raise IndexDamaged(f"The rows of {collection.name!r} cannot be saved: {last_words(child)}")
 
 
-def _last_words(child: subprocess.CompletedProcess[str]) -> str:
+def last_words(child: subprocess.CompletedProcess[str]) -> str:
+    """Why a child process failed, in a line."""
     lines = child.stderr.strip().splitlines()
     return lines[-1] if lines else f"exit status {child.returncode}"
 
 
-def _run(mode: str, arguments: list[str], seconds: float) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "reposync.probe", mode, *arguments]
+def run_child(
+    mode: str, arguments: list[str], seconds: float, *, module: str = __name__
+) -> subprocess.CompletedProcess[str]:
+    """Run one of our modules as a program of its own to its end."""
+    command = [sys.executable, "-m", module, mode, *arguments]
     return subprocess.run(  # noqa: S603 - our own module, no shell
         command, capture_output=True, text=True, timeout=seconds, check=False
     )
@@ -186,14 +190,14 @@ _HEADER_BYTES = 100
 
 def owners(folder: str, collection_id: str) -> list[str | None]:
     """The distinct values of "repository" in a collection, as Chroma 1.x stores them."""
-    with _database(folder) as db:
+    with chromas_database(folder) as db:
         found = [*db.execute(_ROWS, (collection_id,)), *db.execute(_LOGGED, (collection_id,))]
     return [value for (value,) in found]
 
 
 def rows(folder: str, collection_id: str, name: str, copy: str) -> None:
     """See `rows_in_child`; the document is a value among the others in Chroma's database."""
-    with _database(folder) as db, Path(copy).open("w", encoding="utf-8") as file:
+    with chromas_database(folder) as db, Path(copy).open("w", encoding="utf-8") as file:
         content = db.execute(_CONTENT, (collection_id,))
         for (_, row_id), items in groupby(content, key=itemgetter(0, 1)):
             metadata = {key: value for _, _, key, value in items}
@@ -209,7 +213,7 @@ def vectors(folder: str, collection_id: str, space: str, copy: str) -> str:
     """See `vectors_in_child`; of files that make no sense, nothing is copied."""
     import numpy as np
 
-    with _database(folder) as db:
+    with chromas_database(folder) as db:
         ((segment,),) = db.execute(_SEGMENT, (collection_id,))
         ((dimension,),) = db.execute(_DIMENSION, (collection_id,))
     try:
@@ -284,12 +288,17 @@ def files(folder: str, collection_id: str) -> bool:
     index_metadata.pickle, each in place. Where a kill cuts that off, later files are older or
     shorter; hnswlib does not look, and walks into uninitialised memory.
     """
-    with _database(folder) as db:
+    with chromas_database(folder) as db:
         segments = [name for (name,) in db.execute(_SEGMENT, (collection_id,))]
-    return any(_flush_cut_off(Path(folder, name)) for name in segments)
+    return any(flush_cut_off(Path(folder, name)) for name in segments)
 
 
-def _flush_cut_off(index: Path) -> bool:
+def flush_cut_off(index: Path) -> bool:
+    """True if the last flush to the index's folder did not come to its last file.
+
+    Raises:
+        ValueError, OSError: the files do not fit together.
+    """
     if not index.is_dir() or not any(index.iterdir()):
         return False
     header = (index / "header.bin").read_bytes()
@@ -322,9 +331,9 @@ def _link_bytes(lists: bytes, elements: int) -> int:
 
 
 @contextmanager
-def _database(folder: str) -> Iterator[sqlite3.Connection]:
+def chromas_database(folder: str, options: str = "mode=ro") -> Iterator[sqlite3.Connection]:
     """Chroma's database, to read; in this process there is no Chroma client on it."""
-    address = Path(folder, "chroma.sqlite3").resolve().as_uri() + "?mode=ro"
+    address = Path(folder, "chroma.sqlite3").resolve().as_uri() + f"?{options}"
     with closing(sqlite3.connect(address, uri=True, timeout=FILES_SECONDS)) as db:
         yield db
 
