@@ -15,6 +15,7 @@
     │   ├── LockTimeout         the store lock was not to be had in time (also a TimeoutError)
     │   └── SyncInProgress      another sync of the same repository is running
     ├── ManifestError           reposync.sqlite3 cannot be used
+    ├── ArchiveDamaged          a backup or an export is torn, was edited, or is none
     ├── StoreError              Chroma refused or failed
     │   ├── StoreUnavailable    it cannot be opened, reached or written now
     │   ├── StoreRefused        it will not take what it was given, however often it is asked
@@ -49,7 +50,7 @@ class ConfigError(SyncError, ValueError):
 
 
 class NameTaken(ConfigError):
-    """The repository's name belongs to another folder, which still exists."""
+    """The name belongs to another folder, which still exists; an import wants one of its own."""
 
 
 class UnknownRepository(ConfigError):
@@ -104,6 +105,10 @@ class SyncInProgress(LockError):
 
 class ManifestError(SyncError):
     """``reposync.sqlite3`` cannot be used."""
+
+
+class ArchiveDamaged(SyncError):
+    """A backup or an export is torn, was edited, or is none; nothing was taken from it."""
 
 
 class StoreError(SyncError):

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import sqlite3
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from reposync.errors import ManifestError
@@ -84,6 +85,25 @@ class Database:
             self._db.execute("COMMIT")
         except sqlite3.Error as error:
             raise _ours(error) from error
+
+    @contextmanager
+    def frozen(self) -> Iterator[Callable[[Path], None]]:
+        """Keep the content as it is now, for as long as the block lasts; nobody has to wait.
+
+        Yields:
+            what copies that content to a new file. Damage found there is `ManifestDamaged`.
+        """
+
+        def copy(path: Path) -> None:
+            try:
+                with closing(sqlite3.connect(path)) as to:
+                    self._db.backup(to)
+            except sqlite3.Error as error:
+                raise _ours(error) from error
+
+        with self.snapshot():
+            self.is_empty()  # the first look settles what is seen
+            yield copy
 
     def _all(self, query: str, *arguments: object) -> list[Any]:
         try:
