@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from reposync.config import SyncConfig
     from reposync.dry_run import plan_repository
     from reposync.errors import (
+        ArchiveDamaged,
         CollectionGone,
         ConfigError,
         DeadlineExceeded,
@@ -33,9 +34,12 @@ if TYPE_CHECKING:
     )
     from reposync.explanation import Explanation, explain
     from reposync.lock import ChromaLock, LockStats, with_chroma_lock
+    from reposync.operations.backup import BackupCheck, BackupReport, backup_store, verify_backup
     from reposync.operations.current import CurrentReport, is_current
+    from reposync.operations.export import ExportReport, export_repository
     from reposync.operations.history import sync_history
     from reposync.operations.history_file import HistoryExport, export_history, read_history
+    from reposync.operations.importing import ImportReport, import_repository
     from reposync.operations.pages import (
         ChunkEntry,
         FileEntry,
@@ -50,6 +54,7 @@ if TYPE_CHECKING:
         get_progress,
         request_cancel,
     )
+    from reposync.operations.restore import RestoreReport, restore_store
     from reposync.operations.runs import RunEntry
     from reposync.operations.status import RepositoryStatus, repository_status
     from reposync.records import Chunk
@@ -59,6 +64,9 @@ if TYPE_CHECKING:
 
 # Importing reposync loads none of it: each name is fetched when it is first asked for.
 _HOMES = {
+    "ArchiveDamaged": "errors",
+    "BackupCheck": "operations.backup",
+    "BackupReport": "operations.backup",
     "CancelRequest": "operations.progress",
     "ChromaLock": "lock",
     "Chunk": "records",
@@ -71,8 +79,10 @@ _HOMES = {
     "EmbeddingError": "errors",
     "EmbeddingMismatch": "errors",
     "Explanation": "explanation",
+    "ExportReport": "operations.export",
     "FileEntry": "operations.pages",
     "HistoryExport": "operations.history_file",
+    "ImportReport": "operations.importing",
     "IndexDamaged": "errors",
     "LockError": "errors",
     "LockStats": "lock",
@@ -83,6 +93,7 @@ _HOMES = {
     "Page": "report",
     "RepositoryEntry": "operations.pages",
     "RepositoryStatus": "operations.status",
+    "RestoreReport": "operations.restore",
     "RunEntry": "operations.runs",
     "RunProgress": "operations.progress",
     "ScanError": "errors",
@@ -96,9 +107,12 @@ _HOMES = {
     "SyncProgress": "result",
     "SyncResult": "result",
     "UnknownRepository": "errors",
+    "backup_store": "operations.backup",
     "explain": "explanation",
     "export_history": "operations.history_file",
+    "export_repository": "operations.export",
     "get_progress": "operations.progress",
+    "import_repository": "operations.importing",
     "is_current": "operations.current",
     "list_chunks": "operations.pages",
     "list_files": "operations.pages",
@@ -107,12 +121,17 @@ _HOMES = {
     "read_history": "operations.history_file",
     "repository_status": "operations.status",
     "request_cancel": "operations.progress",
+    "restore_store": "operations.restore",
     "sync_history": "operations.history",
     "sync_repository": "sync",
+    "verify_backup": "operations.backup",
     "with_chroma_lock": "lock",
 }
 
 __all__ = [
+    "ArchiveDamaged",
+    "BackupCheck",
+    "BackupReport",
     "CancelRequest",
     "ChromaLock",
     "Chunk",
@@ -125,8 +144,10 @@ __all__ = [
     "EmbeddingError",
     "EmbeddingMismatch",
     "Explanation",
+    "ExportReport",
     "FileEntry",
     "HistoryExport",
+    "ImportReport",
     "IndexDamaged",
     "LockError",
     "LockStats",
@@ -137,6 +158,7 @@ __all__ = [
     "Page",
     "RepositoryEntry",
     "RepositoryStatus",
+    "RestoreReport",
     "RunEntry",
     "RunProgress",
     "ScanError",
@@ -151,9 +173,12 @@ __all__ = [
     "SyncResult",
     "UnknownRepository",
     "__version__",
+    "backup_store",
     "explain",
     "export_history",
+    "export_repository",
     "get_progress",
+    "import_repository",
     "is_current",
     "list_chunks",
     "list_files",
@@ -162,8 +187,10 @@ __all__ = [
     "read_history",
     "repository_status",
     "request_cancel",
+    "restore_store",
     "sync_history",
     "sync_repository",
+    "verify_backup",
     "with_chroma_lock",
 ]
 

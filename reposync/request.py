@@ -103,7 +103,7 @@ def make_request(
         raise ConfigError(f"config={config!r} is not a SyncConfig. Pass SyncConfig(...).")
     config = config or SyncConfig()
     origin = find_origin(path, ref)
-    name = _check_name(origin.name if name is None else name)
+    name = check_name(origin.name if name is None else name)
     if collection is None:
         collection = collection_name(name)
     check_collection_name(collection)
@@ -153,7 +153,8 @@ def _make_lock(store: Store, config: SyncConfig, given: object) -> ChromaLock:
     return ChromaLock(store, config.lock_timeout, also=given.also)
 
 
-def _check_name(name: str) -> str:
+def check_name(name: str) -> str:
+    """Give `name` if a repository can have it; `ConfigError` if not."""
     if not isinstance(name, str) or not name.strip():
         raise ConfigError(f"name={name!r} is no name for a repository. Pass a non-empty string.")
     if len(name) > MAX_NAME or not name.isprintable():
