@@ -293,6 +293,20 @@ def snapshot(folder: Path) -> dict[str, bytes | None]:
     }
 
 
+@contextmanager
+def tiny_disk(folder: Path) -> Iterator[None]:
+    """A tmpfs of 48 MiB on `folder`; Chroma and reposync want 32 MiB to be free."""
+    import pytest
+
+    if os.geteuid() != 0:
+        pytest.skip("mounting a tmpfs needs root; RLIMIT_FSIZE stands for it here")
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=48m", "tmpfs", folder], check=True)
+    try:
+        yield
+    finally:
+        subprocess.run(["umount", "-l", folder], check=True)
+
+
 def python(
     code: str, *arguments: str | Path, timeout: float = 60
 ) -> subprocess.CompletedProcess[str]:

@@ -26,7 +26,6 @@ ONLY_IMPORTERS = {
     "tokenizers": {"tokens.py"},
     "onnxruntime": {"embed/minilm.py"},
     "chromadb": {"store.py", "probe.py", "embed/weights.py"},
-        "operations/examine.py",
     "typer": {"cli.py"},
     "tqdm": {"progress.py"},
     "pathspec": {"scan/ignore.py"},

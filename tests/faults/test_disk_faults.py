@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import subprocess
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,6 +17,7 @@ from support import (
     make_folder,
     read_rows,
     snapshot,
+    tiny_disk,
 )
 
 from reposync import SyncError
@@ -90,18 +89,6 @@ def test_the_manifest_cannot_be_written(desk: Desk) -> None:
     assert outcome.error in ("ManifestError", "StoreUnavailable")
     assert outcome.total == 8
     check_recovery(desk, embedded_at_most=2)
-
-
-@contextmanager
-def tiny_disk(folder: Path) -> Iterator[None]:
-    """A tmpfs of 48 MiB on `folder`; Chroma and reposync want 32 MiB to be free."""
-    if os.geteuid() != 0:
-        pytest.skip("mounting a tmpfs needs root; RLIMIT_FSIZE stands for it here")
-    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=48m", "tmpfs", folder], check=True)
-    try:
-        yield
-    finally:
-        subprocess.run(["umount", "-l", folder], check=True)
 
 
 @pytest.fixture
