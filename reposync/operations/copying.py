@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import shutil
+import stat
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, suppress
@@ -134,10 +135,14 @@ def _walk(folder: Path) -> Iterator[Path]:
 
 
 def copy_modes(folder: Path, copy: Path) -> None:
-    """Give the files and folders of a copy the permissions of those that they are copies of."""
+    """Give the files and folders of a copy the permissions of those that they are copies of.
+
+    Their owner may write them, also if the copied ones were made read-only.
+    """
     for path in copy.rglob("*"):
         with suppress(FileNotFoundError):  # it is no copy, or what it is a copy of is gone
-            shutil.copymode(folder / path.relative_to(copy), path)
+            mode = stat.S_IMODE((folder / path.relative_to(copy)).stat().st_mode)
+            path.chmod(mode | (0o700 if path.is_dir() else 0o600))
 
 
 def belongs(path: str) -> bool:

@@ -17,15 +17,14 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from pydantic import Field
-
-from reposync.errors import StoreError
+from reposync.errors import StoreError, StoreUnavailable
 from reposync.manifest import FILE_NAME
 from reposync.probe import chromas_database, flush_cut_off, last_words, run_child
-from reposync.report import Report
+from reposync.retry import Fault, fault_of
 
 DATABASE = "chroma.sqlite3"
 COPY_SECONDS = 60.0
@@ -62,10 +61,19 @@ class Copier:
         if self._child.stdout.readline().strip() != word:
             _, errors = self._child.communicate()
             done = subprocess.CompletedProcess((), self._child.returncode, "", errors)
-            raise StoreError(
-                f"Chroma's database cannot be copied: {last_words(done)}. If it is damaged, sync"
-                " again; if a program writes without the lock, have it take `ChromaLock`."
-            )
+            raise _cannot_copy(last_words(done))
+
+
+def _cannot_copy(why: str) -> StoreError:
+    if fault_of(OSError(why)) is Fault.DISK:
+        return StoreUnavailable(
+            f"Chroma's database cannot be copied ({why}). Make room, or give the permission, and"
+            " call again; nothing was left behind."
+        )
+    return StoreError(
+        f"Chroma's database cannot be copied ({why}). If a program writes without the lock, have it"
+        " take ChromaLock, or stop it; if the database is damaged, copy the folder by hand."
+    )
 
 
 @contextmanager
@@ -89,7 +97,8 @@ def copier(folder: Path, target: Path) -> Iterator[Copier]:
             child.kill()
 
 
-class Findings(Report):
+@dataclass(frozen=True, slots=True)
+class Findings:
     """What a look at a copy of a store found.
 
     Attributes:
@@ -99,10 +108,10 @@ class Findings(Report):
         collections: rows by collection.
     """
 
-    database: tuple[str, ...] = ()
-    manifest: tuple[str, ...] = ()
-    indexes: tuple[str, ...] = ()
-    collections: dict[str, int] = Field(default_factory=dict)
+    database: list[str] = field(default_factory=list)
+    manifest: list[str] = field(default_factory=list)
+    indexes: list[str] = field(default_factory=list)
+    collections: dict[str, int] = field(default_factory=dict)
 
 
 def inspect_in_child(folder: Path, size: int) -> Findings:

@@ -32,14 +32,14 @@ def new_folder(given: str | os.PathLike[str], *, outside: Path | None = None) ->
         empty = there and folder.is_dir() and not any(folder.iterdir())
     except (TypeError, ValueError, OSError, RuntimeError) as error:
         raise ConfigError(f"{given!r} is no path for a folder ({error}). Pass another.") from error
+    if outside is not None and outside in (folder, *folder.parents):
+        raise ConfigError(
+            f"{folder} lies in the store's folder. Pass one outside, best of all on another disk."
+        )
     if there and not empty:
         raise ConfigError(
             f"{folder} exists, and is not an empty folder. Nothing is overwritten: pass another"
             " folder, or move this one away."
-        )
-    if outside is not None and outside in (folder, *folder.parents):
-        raise ConfigError(
-            f"{folder} lies in the store's folder. Pass one outside, best of all on another disk."
         )
     if os.path.ismount(folder):
         raise ConfigError(
@@ -58,7 +58,7 @@ def staged(target: Path, *, mode: int = 0o700) -> Iterator[Path]:
 
     Args:
         target: see `new_folder`.
-        mode: its permissions.
+        mode: its permissions; its owner has all of them.
 
     Raises:
         StoreUnavailable: the disk refuses.
@@ -73,7 +73,7 @@ def staged(target: Path, *, mode: int = 0o700) -> Iterator[Path]:
     try:
         with disk_faults(target):
             yield folder
-            folder.chmod(mode)
+            folder.chmod(mode | 0o700)
             make_durable(folder)
             _put_in_place(folder, target, lock)
     except BaseException:
@@ -107,7 +107,7 @@ def _remove_leftovers(target: Path) -> None:
         found = [Path(entry.path) for entry in entries if entry.name.startswith(_prefix(target))]
     for folder in found:
         if (folder / MARK).exists() and (lock := try_lock(folder / MARK)) is not None:
-            shutil.rmtree(folder)
+            shutil.rmtree(folder, ignore_errors=True)  # its child may be writing for a moment yet
             lock.release()
 
 
