@@ -16,6 +16,7 @@ from reposync.freshness import STATE_FOLDER, FolderState
 from reposync.lock import LOCK_FILE, ChromaLock
 from reposync.manifest import FILE_NAME, ManifestDamaged, read_manifest
 from reposync.operations.examine import DATABASE, Copier, copier
+from reposync.operations.staging import MARK
 
 TRIES = 3
 """Of copying what somebody changes who does not take the lock."""
@@ -162,6 +163,6 @@ def store_size(folder: Path) -> int:
 
 def left_out(folder: Path) -> tuple[str, ...]:
     """What lies in a store's folder, and is neither Chroma's nor ours."""
-    ours = (LOCK_FILE, STATE_FOLDER, DATABASE, FILE_NAME)
+    ours = (LOCK_FILE, STATE_FOLDER, DATABASE, FILE_NAME, MARK)
     names = (path.name for path in folder.iterdir())
     return tuple(sorted(n for n in names if not n.startswith(ours) and not _INDEX.fullmatch(n)))

@@ -6,7 +6,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from reposync.errors import ConfigError, StoreUnavailable, SyncError
@@ -67,9 +67,7 @@ def staged(target: Path, *, mode: int = 0o700) -> Iterator[Path]:
     with disk_faults(target):
         target.parent.mkdir(parents=True, exist_ok=True)
         _remove_leftovers(target)
-        folder = Path(tempfile.mkdtemp(prefix=_prefix(target), dir=target.parent))
-        lock = try_lock(folder / MARK)
-    assert lock is not None, "nobody else knows of it"
+        folder, lock = _make_locked(target)
     try:
         with disk_faults(target):
             yield folder
@@ -81,6 +79,20 @@ def staged(target: Path, *, mode: int = 0o700) -> Iterator[Path]:
         raise
     finally:
         lock.release()
+
+
+def _make_locked(target: Path) -> tuple[Path, LockedFile]:
+    while True:
+        folder = Path(tempfile.mkdtemp(prefix=_prefix(target), dir=target.parent))
+        try:
+            lock = try_lock(folder / MARK)
+        except StoreUnavailable:
+            if folder.exists():
+                shutil.rmtree(folder, ignore_errors=True)
+                raise
+            lock = None
+        if lock is not None:  # else somebody took it for dead before it was locked
+            return folder, lock
 
 
 def _put_in_place(folder: Path, target: Path, lock: LockedFile) -> None:
@@ -106,9 +118,11 @@ def _remove_leftovers(target: Path) -> None:
     with os.scandir(target.parent) as entries:
         found = [Path(entry.path) for entry in entries if entry.name.startswith(_prefix(target))]
     for folder in found:
-        if (folder / MARK).exists() and (lock := try_lock(folder / MARK)) is not None:
-            shutil.rmtree(folder, ignore_errors=True)  # its child may be writing for a moment yet
-            lock.release()
+        with suppress(StoreUnavailable):  # another user's, or gone by now
+            lock = try_lock(folder / MARK)
+            if lock is not None:
+                shutil.rmtree(folder, ignore_errors=True)  # a child may write for a moment yet
+                lock.release()
 
 
 def make_durable(folder: Path) -> None:

@@ -66,7 +66,7 @@ def test_in_the_place_of_a_newer_store(desk: Desk) -> None:
 
 
 def test_no_record_is_trusted(desk: Desk) -> None:
-    """A sync of files that did not change looks into a restored store, and into all of its index."""
+    """A sync of files that did not change looks into a restored store, and all of its index."""
     above = desk.root.parent
     restore_store(above / "saved", store=above / "new")
     state = FolderState(above / "new").read()
@@ -169,7 +169,7 @@ def test_a_full_disk(desk: Desk, checked: bool, monkeypatch: pytest.MonkeyPatch)
 
 
 def test_a_backup_that_may_only_be_read(desk: Desk) -> None:
-    """A backup on a read-only disk, or one of read-only files, makes a store that can be written."""
+    """A backup of read-only files and folders makes a store that can be written."""
     saved = desk.root.parent / "saved"
     for path in [*saved.rglob("*"), saved]:
         path.chmod(0o555 if path.is_dir() else 0o444)
