@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 
 SEAL, KIND, VERSION = "export.json", "reposync-export", 1
 FILES, CHUNKS, VECTORS = "files.jsonl", "chunks.jsonl", "vectors.npy"
+FILES_OF_IT = (FILES, CHUNKS, VECTORS)
 
 
 class _Line(Report):
@@ -120,7 +121,7 @@ class ArchiveWriter:
 
     def __enter__(self) -> ArchiveWriter:
         with ExitStack() as stack:
-            paths = (self._folder / name for name in (FILES, CHUNKS, VECTORS))
+            paths = (self._folder / name for name in FILES_OF_IT)
             self._lines, self._rows, self._vectors = (
                 stack.enter_context(path.open("wb")) for path in paths
             )

@@ -45,8 +45,9 @@ class ExportReport(Report):
         model: fingerprint of the model that made the vectors.
         files: how many are in it, skipped ones included.
         chunks: how many are in it, with their vectors.
-        left_out: rows that are noted, and missing, changed by others, or without a vector: the next
-            sync after an import makes them anew.
+        unfinished: files that a sync had not finished, or whose rows others changed: what is sound
+            of them is in it, and the next sync after an import reads them again.
+        left_out: rows that are noted, and missing, changed by others, or without a vector.
         bytes: how long all of it is.
         duration_seconds: of the whole call.
     """
@@ -57,21 +58,24 @@ class ExportReport(Report):
     model: str
     files: int
     chunks: int
+    unfinished: int
     left_out: int
     bytes: int
     duration_seconds: float
 
     @property
     def ok(self) -> bool:
-        """True if nothing had to be left out."""
-        return not self.left_out
+        """True if all files are in it as a sync had finished them."""
+        return not self.unfinished
 
     def __str__(self) -> str:
         text = (
             f"{self.path}: {self.repository}, {self.files} files, {self.chunks} chunks,"
             f" {megabytes(self.bytes)}, exported in {self.duration_seconds:.2f} s"
         )
-        return text + (f"; {self.left_out} rows left out" if self.left_out else "")
+        if self.ok:
+            return text
+        return f"{text}; {self.unfinished} files unfinished, {self.left_out} rows left out"
 
 
 def export_repository(
@@ -130,6 +134,7 @@ def export_repository(
         model=repository.record.model,
         files=writer.files,
         chunks=writer.chunks,
+        unfinished=pages.unfinished,
         left_out=pages.left_out,
         bytes=size,
         duration_seconds=time.monotonic() - began,
@@ -169,6 +174,7 @@ class _Pages:
     """Each file of a repository, by path, with its chunks, in order, and their vectors.
 
     Attributes:
+        unfinished: how many of those files a sync has to read again.
         left_out: how many rows of those files were not as they are noted.
     """
 
@@ -176,7 +182,7 @@ class _Pages:
         self._manifest, self._record, self._lock = repository.manifest, repository.record, lock
         self._name = repository.key.name
         self._dimension = 0
-        self.left_out = 0
+        self.unfinished = self.left_out = 0
         collection = open_and_compare(
             repository.store,
             lock,
@@ -200,6 +206,7 @@ class _Pages:
                 mine = [found[row_id] for row_id in rows if row_id in found]
                 self.left_out += len(rows) - len(mine)
                 redo = known.redo or (CHANGED if len(mine) < len(rows) else None)
+                self.unfinished += redo is not None
                 if mine or redo is None:
                     yield self._entry(known, redo, mine)
 
