@@ -157,7 +157,7 @@ def _about(repository: Opened, writer: ArchiveWriter) -> About:
 
 
 def _source(manifest: Manifest, record: RepositoryRecord) -> SourceInfo | None:
-    run = manifest.newest_run(record.id, "complete")
+    run = manifest.last_good_run(record.id)
     if run is None or run.result is None:
         return None
     return SyncResult.model_validate_json(run.result).source

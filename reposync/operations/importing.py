@@ -278,7 +278,7 @@ class _Import:
                 raise self._taken()
             record = record or manifest.add_repository(request.key, request.location)
         else:
-            run = manifest.newest_run(record.id)
+            run = manifest.last_run(record.id)
             if run is None or run.status == "complete" or not run.run_id.startswith(self._prefix):
                 raise self._taken()
         about = self.archive.about

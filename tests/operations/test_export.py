@@ -202,7 +202,7 @@ def test_the_history_goes_on(desk: Desk, export: Path) -> None:
     assert manifest is not None
     with manifest:
         ((key, record),) = manifest.repositories()
-        run = manifest.newest_run(record.id)
+        run = manifest.last_run(record.id)
     assert run is not None
     assert (key.name, record.path, run.status) == ("repo", str(desk.root), "complete")
     assert run.run_id.startswith("import-")
