@@ -37,6 +37,8 @@ if TYPE_CHECKING:
     from reposync.operations.backup import BackupCheck, BackupReport, backup_store, verify_backup
     from reposync.operations.current import CurrentReport, is_current
     from reposync.operations.export import ExportReport, export_repository
+    from reposync.operations.health import HealthReport, check_health
+    from reposync.operations.health_check import HealthCheck
     from reposync.operations.history import sync_history
     from reposync.operations.history_file import HistoryExport, export_history, read_history
     from reposync.operations.importing import ImportReport, import_repository
@@ -81,6 +83,8 @@ _HOMES = {
     "Explanation": "explanation",
     "ExportReport": "operations.export",
     "FileEntry": "operations.pages",
+    "HealthCheck": "operations.health_check",
+    "HealthReport": "operations.health",
     "HistoryExport": "operations.history_file",
     "ImportReport": "operations.importing",
     "IndexDamaged": "errors",
@@ -108,6 +112,7 @@ _HOMES = {
     "SyncResult": "result",
     "UnknownRepository": "errors",
     "backup_store": "operations.backup",
+    "check_health": "operations.health",
     "explain": "explanation",
     "export_history": "operations.history_file",
     "export_repository": "operations.export",
@@ -146,6 +151,8 @@ __all__ = [
     "Explanation",
     "ExportReport",
     "FileEntry",
+    "HealthCheck",
+    "HealthReport",
     "HistoryExport",
     "ImportReport",
     "IndexDamaged",
@@ -174,6 +181,7 @@ __all__ = [
     "UnknownRepository",
     "__version__",
     "backup_store",
+    "check_health",
     "explain",
     "export_history",
     "export_repository",

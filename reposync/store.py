@@ -253,6 +253,30 @@ class Store:
                 " kept."
             )
 
+    # -- the server ------------------------------------------------------------------------------
+
+    def heartbeat(self) -> None:
+        """Ask for a sign of life; raises `StoreUnavailable` if there is none."""
+        self.call(self._chroma.heartbeat, "asking for a sign of life")
+
+    def server_version(self) -> tuple[str, str]:
+        """What a server says of itself: its version, and the title of its API, "" if it has none.
+
+        The server that ``chroma run`` starts is written in Rust; it calls its version 1.0.0,
+        whatever it is, and its API "chroma-frontend".
+        """
+        version = self.call(self._chroma.get_version, "asking the server for its version")
+
+        def ask() -> str:
+            assert self._session is not None
+            answer = self._session.get(f"{self.address}/openapi.json")
+            if answer.status_code != 200:
+                return ""
+            found = answer.json()
+            return str(found["info"]["title"]) if isinstance(found, dict) else ""
+
+        return version, self.call(ask, "asking the server for its API")
+
     # -- collections -----------------------------------------------------------------------------
 
     def find(self, name: str) -> Collection | None:

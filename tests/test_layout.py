@@ -25,15 +25,15 @@ ONLY_IMPORTERS = {
     "tenacity": {"retry.py"},
     "tokenizers": {"tokens.py"},
     "onnxruntime": {"embed/minilm.py"},
-    "chromadb": {"store.py", "probe.py", "embed/weights.py"},
+    "chromadb": {"store.py", "probe.py", "embed/weights.py", "operations/sample.py"},
     "typer": {"cli.py"},
     "tqdm": {"progress.py"},
     "pathspec": {"scan/ignore.py"},
     "nbformat": {"chunk/notebook.py"},
     "tree_sitter": {"chunk/grammar.py", "chunk/parse.py"},
 }
-"""Each of these has one doorway. `probe` runs in a process of its own; `embed.weights` has Chroma
-download its own model."""
+"""Each of these has one doorway. `probe`, `examine` and `sample` run in processes of their own;
+`embed.weights` has Chroma download its own model."""
 
 LATE = (
     "chromadb",

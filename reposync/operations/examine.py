@@ -178,7 +178,7 @@ def inspect(folder: str) -> dict[str, Any]:
     database, found = _problems(Path(folder, DATABASE), _content)
     manifest, _ = _problems(Path(folder, FILE_NAME), lambda db: None)
     collections, segments = found or ({}, [])
-    named = {segment: _index_problem(Path(folder, segment)) for segment in segments}
+    named = {segment: index_problem(Path(folder, segment)) for segment in segments}
     return {
         "database": database,
         "manifest": manifest,
@@ -204,16 +204,23 @@ def _problems(path: Path, read: Callable[[sqlite3.Connection], Any]) -> tuple[li
 def _content(db: sqlite3.Connection) -> tuple[dict[str, int], list[str]]:
     collections = {}
     for tenant, database, name, rows in db.execute(_COLLECTIONS):
-        usual = (tenant, database) == ("default_tenant", "default_database")
-        collections[name if usual else f"{tenant}/{database}/{name}"] = rows
+        collections[label(tenant, database, name)] = rows
     return collections, [segment for (segment,) in db.execute(_VECTOR_SEGMENTS)]
 
 
-def _index_problem(index: Path) -> str | None:
+def label(tenant: str, database: str, name: str) -> str:
+    """A collection's name, with its database if that is not the usual one."""
+    usual = (tenant, database) == ("default_tenant", "default_database")
+    return name if usual else f"{tenant}/{database}/{name}"
+
+
+def index_problem(index: Path) -> str | None:
+    """What is wrong with the files of a vector index; None if they fit together."""
     try:
-        return "its last flush was cut off" if flush_cut_off(index) else None
+        flush_cut_off(index)
     except (OSError, ValueError, struct.error) as error:
         return str(error)
+    return None
 
 
 if __name__ == "__main__":
