@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import tracemalloc
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,6 +22,7 @@ from support import (
     OtherEmbedding,
     check_exact,
     expected_texts,
+    hash_vectors,
     make_folder,
     opened,
     read_rows,
@@ -30,6 +32,7 @@ from support import (
 
 from reposync import (
     ArchiveDamaged,
+    Chunk,
     ConfigError,
     EmbeddingMismatch,
     ExportReport,
@@ -47,7 +50,8 @@ from reposync.lock import repository_lock
 from reposync.manifest import read_manifest
 from reposync.opened import lock_key
 from reposync.operations import archive, seal
-from reposync.rows import content_hash
+from reposync.operations.archived import Archive
+from reposync.rows import content_hash, make_rows
 from reposync.store import Store
 
 if TYPE_CHECKING:
@@ -523,6 +527,48 @@ def test_a_newer_format(copy: Path) -> None:
     sum_up(copy, lambda found: found.update(version=2))
     with pytest.raises(ConfigError, match="Upgrade reposync"):
         bring(copy, copy.parent / "new")
+
+
+def synthetic(folder: Path, files: int) -> Path:
+    """An export of so many files of 20 chunks each, written as an export writes."""
+    chunks = [Chunk(f"line {number}\n" * 30, 1, 30) for number in range(20)]
+    vectors = hash_vectors([chunk.document for chunk in chunks], 64)
+    folder.mkdir()
+    with archive.ArchiveWriter(folder) as writer:
+        for number in range(files):
+            path = f"{number:06}.txt"
+            rows = make_rows("repo", path, chunks, model="m", recipe="r")
+            writer.add(
+                archive.ArchivedFile(path=path, content_hash="0" * 64, chunks=len(rows)),
+                [
+                    archive.ArchivedChunk(id=r.id, document=r.document, metadata=dict(r.metadata))
+                    for r in rows
+                ],
+                vectors,
+            )
+        about = archive.About(
+            repository="repo", collection="repo", path="/nowhere", model="m", recipe="r",
+            dimension=64, files=files, chunks=20 * files,
+        )  # fmt: skip
+        writer.finish(about)
+    return folder
+
+
+def test_memory_does_not_grow(tmp_path: Path) -> None:
+    """A ten times larger export is written and checked in as much memory."""
+
+    def peak(files: int) -> int:
+        tracemalloc.start()
+        try:
+            Archive(synthetic(tmp_path / str(files), files)).check()
+            return tracemalloc.get_traced_memory()[1]
+        finally:
+            tracemalloc.stop()
+
+    peak(1)  # what is made once, whatever comes
+    few, many = peak(10), peak(100)
+    size = sum(path.stat().st_size for path in (tmp_path / "100").iterdir())
+    assert many - few < size / 10, f"{few} and {many} bytes for {size}"
 
 
 # -- Disks ---------------------------------------------------------------------------------------
