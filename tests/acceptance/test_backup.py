@@ -46,7 +46,7 @@ def back_up_amid(folder: Path, repository: Neighbours, notes: Notes, count: int)
         host, syncer = (stack.enter_context(closing(Peer(shop))) for _ in range(2))
         syncer.begin("sync", tree=str(shop.tree), name=shop.name, by="client")
         for number in range(count):
-            drafted = notes.draft(300, 400)
+            drafted = notes.draft(500, 600)
             host.begin("write", collection=notes.name, texts=drafted)
             # Those that are written again right now may be there as they were, or as they will be.
             known = {key: text for key, text in notes.texts.items() if key not in drafted}
@@ -97,7 +97,7 @@ def write_and_restore(folder: Path, changes: int, count: int) -> None:
 @pytest.mark.timeout(240)
 def test_backups_while_two_processes_write(tmp_path: Path) -> None:
     """A sync, a host and backups at once: each backup restores to an exact store."""
-    write_and_restore(tmp_path, 70, 3)
+    write_and_restore(tmp_path, 50, 2)
 
 
 @pytest.mark.slow

@@ -6,7 +6,6 @@ cannot be taken back: so all of that happens here, and whoever waits for it has 
 
 from __future__ import annotations
 
-import ctypes
 import json
 import os
 import resource
@@ -21,7 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from support import Desk, HashEmbedding
+from support import Desk, HashEmbedding, obey
 
 from reposync import SyncConfig, SyncError, SyncProgress
 
@@ -183,19 +182,11 @@ def run(
     child = subprocess.run(
         [sys.executable, "-m", "faults.job", json.dumps(options)],
         env=environment, cwd=tests, capture_output=True, text=True, timeout=SECONDS, check=False,
-        preexec_fn=_obey if obedient else None,
+        preexec_fn=obey if obedient else None,
     )  # fmt: skip
     assert child.returncode == 0, child.stderr[-4000:]
     lines = json.loads(child.stdout.splitlines()[-1])
     return [Outcome(**{**line, "kinds": tuple(line["kinds"])}) for line in lines]
-
-
-def _obey() -> None:
-    """Before an exec: makes a root to whom permissions apply as to anybody."""
-    drop_from_bounding_set, dac_override, dac_read_search = 24, 1, 2
-    if os.geteuid() == 0:
-        for capability in (dac_override, dac_read_search):
-            assert ctypes.CDLL(None).prctl(drop_from_bounding_set, capability, 0, 0, 0) == 0
 
 
 def log_of(desk: Desk) -> Path:

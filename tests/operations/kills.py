@@ -33,7 +33,10 @@ from reposync import (
     restore_store,
     verify_backup,
 )
+from reposync.freshness import FolderState
 from reposync.manifest.database import Database
+from reposync.operations.backup import read_backup
+from reposync.operations.seal import file_sum
 
 if TYPE_CHECKING:
     import sqlite3
@@ -121,10 +124,11 @@ class Restore(Operation):
                 raise AssertionError("a store was overwritten")
         else:
             self.run()
-        desk = Desk(self.desk.root, self.target, embedding=self.desk.embedding)
-        assert desk.sync().ok
-        desk.check()
-        assert desk.embedding.total == 0
+        for path, expected in read_backup(self.folder / "saved").files.items():
+            assert file_sum(self.target / path) == expected
+        state = FolderState(self.target).read()
+        assert state is not None
+        assert state.doubtful_at == state.generation > 0
         assert [path.name for path in self.target.parent.iterdir()] == ["new"], "leftovers"
         return left
 

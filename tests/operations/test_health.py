@@ -53,7 +53,7 @@ def desk(tmp_path: Path) -> Desk:
     """A repository of ten files, synced into a folder."""
     desk = Desk(tmp_path / "tree", tmp_path / "store")
     desk.write_many(10)
-    desk.settled()
+    desk.sync()
     return desk
 
 
@@ -84,7 +84,7 @@ def check_bad(report: HealthReport, name: str, status: str, *words: str) -> None
 
 
 def test_a_store_that_is_well(desk: Desk) -> None:
-    """Both levels pass, and give the figures that a monitor would plot."""
+    """Both levels pass, give figures to plot, and cost the next sync a comparison at most."""
     live, ready = check_health(store=desk.store, level="live"), check_health(store=desk.store)
     assert [check.name for check in live.checks] == LIVE
     assert [check.name for check in ready.checks] == [*LIVE, "opens", "index"]
@@ -100,6 +100,9 @@ def test_a_store_that_is_well(desk: Desk) -> None:
         assert 0 <= figures["last_success_seconds"] < 600
     assert one(ready, "index").figures["rows"] == 10
     assert one(ready, "index").figures["log_rows"] == 10
+    result = desk.sync()
+    assert result.store.lock_acquisitions > 0, "opening the store was not noticed"
+    assert (result.chunks.added, result.chunks.embedded) == (0, 0)
 
 
 def test_a_live_look_is_cheap() -> None:
@@ -123,18 +126,12 @@ print(json.dumps([report.status, sorted(heavy), started]))
 
 def test_a_live_look_changes_nothing(desk: Desk) -> None:
     """The next sync knows that nobody wrote, and opens nothing."""
+    desk.settle()
+    desk.sync()
     before = snapshot(desk.folder)
     check_health(store=desk.store, level="live")
     assert snapshot(desk.folder) == before
     assert desk.sync().store.lock_acquisitions == 0
-
-
-def test_after_a_thorough_look_a_sync_compares(desk: Desk) -> None:
-    """Opening the store is noticed by the next sync, which compares ids and embeds nothing."""
-    check_health(store=desk.store)
-    result = desk.sync()
-    assert result.store.lock_acquisitions > 0
-    assert (result.chunks.added, result.chunks.embedded) == (0, 0)
 
 
 def test_a_store_in_use(desk: Desk) -> None:
@@ -143,8 +140,8 @@ def test_a_store_in_use(desk: Desk) -> None:
         client = chromadb.PersistentClient(
             str(desk.folder), chromadb.config.Settings(anonymized_telemetry=False)
         )
-    for store in (client, desk.folder):
-        assert check_health(store=store).status == "pass"
+    assert check_health(store=client).status == "pass"
+    assert check_health(store=desk.folder, level="live").status == "pass"
     with ChromaLock(client):
         assert client.get_collection("repo", embedding_function=None).count() == 10
     client.close()  # type: ignore[attr-defined]
@@ -245,6 +242,22 @@ def test_a_read_only_disk(tiny: Desk) -> None:
         writable = one(report, "writable")
         assert writable.status == "fail"
         assert "mount the disk for writing" in writable.advice
+
+
+def test_a_folder_without_the_right_to_write(desk: Desk) -> None:
+    """chmod -w is told, with the path, to whoever it concerns."""
+    for path in [desk.folder / "chroma.sqlite3", desk.folder]:
+        path.chmod(path.stat().st_mode & ~0o222)
+    code = """
+import sys
+from reposync import check_health
+print(check_health(store=sys.argv[1], level="live").model_dump_json())
+"""
+    report = HealthReport(**last_json(python(code, desk.folder, obedient=True).stdout))
+    desk.folder.chmod(0o755)
+    assert one(report, "writable").status == "fail"
+    assert str(desk.folder) in one(report, "writable").message
+    assert "permission" in one(report, "writable").advice
 
 
 # -- The lock ------------------------------------------------------------------------------------
