@@ -54,9 +54,10 @@ class Copier:
             self._child.stdin.flush()
         except BrokenPipeError:
             pass  # it has died, and will say why
-        self._expect("copied")
+        self.expect("copied")
 
-    def _expect(self, word: str) -> None:
+    def expect(self, word: str) -> None:
+        """Wait for the word; raise `StoreError` if another one comes, or the end."""
         assert self._child.stdout is not None
         if self._child.stdout.readline().strip() != word:
             _, errors = self._child.communicate()
@@ -90,7 +91,7 @@ def copier(folder: Path, target: Path) -> Iterator[Copier]:
     ) as child:
         try:
             found = Copier(child)
-            found._expect("ready")  # noqa: SLF001
+            found.expect("ready")
             yield found
             child.communicate()  # ends its input
         finally:

@@ -103,5 +103,5 @@ def test_backups_while_two_processes_write(tmp_path: Path) -> None:
 @pytest.mark.slow
 @pytest.mark.timeout(3600)
 def test_many_backups_while_two_processes_write(tmp_path: Path) -> None:
-    """The same for a larger repository, and thirty backups."""
-    write_and_restore(tmp_path, 700, 30)
+    """The same for a larger repository, and twelve backups."""
+    write_and_restore(tmp_path, 400, 12)
