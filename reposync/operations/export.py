@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, NamedTuple
 from reposync.collection import Collection
 from reposync.config import SyncConfig
 from reposync.errors import ConfigError
-from reposync.lock import ChromaLock, alone
+from reposync.lock import ChromaLock
 from reposync.manifest import Manifest, RepositoryRecord
 from reposync.mend import cached_vectors
-from reposync.opened import Opened, lock_key, opened, opened_store
+from reposync.opened import Opened, opened, opened_store
+from reposync.operations.alone import no_syncs, patience
 from reposync.operations.archive import About, ArchivedChunk, ArchivedFile, ArchiveWriter
 from reposync.operations.backup import megabytes
 from reposync.operations.staging import new_folder, staged
@@ -113,13 +114,13 @@ def export_repository(
     began = time.monotonic()
     config = config or SyncConfig()
     with (
-        opened_store(store, attempts=config.max_attempts) as found,
+        opened_store(store, **patience(config)) as found,
         opened(found, name, collection, write=True) as repository,
     ):
         target = new_folder(dest, outside=found.folder)
         lock = ChromaLock(found, config.lock_timeout)
         with (
-            alone(found, lock, lock_key(repository.key)),
+            no_syncs(found, lock, [repository.key]),
             staged(target) as staging,
             ArchiveWriter(staging) as writer,
         ):

@@ -5,10 +5,10 @@ from __future__ import annotations
 import os
 import time
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn, cast
+from typing import TYPE_CHECKING, Literal, NoReturn, cast
 
 from reposync.batch import FileWork, batches
 from reposync.chunk import Chunker
@@ -22,10 +22,10 @@ from reposync.errors import (
     IndexDamaged,
     NameTaken,
 )
-from reposync.lock import ChromaLock, alone
+from reposync.lock import ChromaLock
 from reposync.manifest import Manifest, RepositoryKey, RepositoryRecord
 from reposync.naming import check_collection_name
-from reposync.opened import lock_key
+from reposync.operations.alone import no_syncs
 from reposync.operations.archive import ArchivedFile
 from reposync.operations.archived import Archive
 from reposync.origin import Origin
@@ -34,8 +34,8 @@ from reposync.records import Known
 from reposync.report import Report
 from reposync.request import Request
 from reposync.result import FileFailure, SyncResult
-from reposync.retry import Deadline
-from reposync.rows import RowChanges
+from reposync.retry import Cancelled, Deadline
+from reposync.rows import diff_rows
 from reposync.run_record import RunRecord
 from reposync.scan.clone import is_url
 from reposync.scan.git import GitState
@@ -61,6 +61,8 @@ class ImportReport(Report):
         path: the folder of the export.
         repository: its name.
         collection: where its rows are now.
+        status: "complete", or "partial" if there are failures, or "cancelled" if
+            `reposync.request_cancel` was called meanwhile; then call again, and it goes on.
         model: fingerprint of the model that made the vectors.
         files: how many are known now, skipped ones included.
         chunks: how many are in the collection now.
@@ -74,6 +76,7 @@ class ImportReport(Report):
     path: str
     repository: str
     collection: str
+    status: Literal["complete", "partial", "cancelled"]
     model: str
     files: int
     chunks: int
@@ -86,12 +89,12 @@ class ImportReport(Report):
     @property
     def ok(self) -> bool:
         """True if all of it is in the store."""
-        return not self.failures
+        return self.status == "complete"
 
     def __str__(self) -> str:
         lines = [
-            f"{self.repository}: {self.files} files, {self.chunks} chunks imported into"
-            f" {self.collection} in {self.duration_seconds:.2f} s"
+            f"{self.repository}: {self.status}, {self.files} files, {self.chunks} chunks imported"
+            f" into {self.collection} in {self.duration_seconds:.2f} s"
             + (" (took up an interrupted import)" if self.resumed else ""),
             *(f"  warning     {warning}" for warning in self.warnings),
             *(f"  failed      {f.path}: {f.message}" for f in self.failures[:10]),
@@ -144,7 +147,7 @@ def import_repository(
     request = _request(archive, store, collection, embedding_function, config or SyncConfig())
     with (
         closing(request.store),
-        alone(request.store, request.lock, lock_key(request.key), deadline=request.deadline),
+        no_syncs(request.store, request.lock, [request.key]),
         open_state(request.store) as manifest,
     ):
         result = _Import(archive, request, manifest).run()
@@ -152,6 +155,7 @@ def import_repository(
         path=str(archive.folder),
         repository=result.repository,
         collection=result.collection,
+        status=result.status,
         model=archive.about.model,
         files=result.files.scanned,
         chunks=result.chunks.total,
@@ -247,7 +251,9 @@ class _Import:
 
     def __init__(self, archive: Archive, request: Request, manifest: Manifest) -> None:
         self.archive, self.request, self.manifest = archive, request, manifest
+        self.since = time.time()
         self.tally = Tally()
+        self.tally.files_total = archive.about.files
         self.tally.run_id = f"{self._prefix}{uuid.uuid4().hex[:16]}"
 
     @property
@@ -259,12 +265,16 @@ class _Import:
         """Import, and record how it ended whatever happens."""
         record = self._claim()
         source = cast("Source", _Source(self.archive))
-        log = RunRecord(self.request, source, self.manifest, record, self.tally)
+        log = RunRecord(self.request, source, self.manifest, record, self.tally, self.since)
         try:
             log.note_source()
             log.start()
-            self._bring_in(record)
-            return log.end(cancelled=False)
+            cancelled = False
+            try:
+                self._bring_in(record)
+            except Cancelled:
+                cancelled = True
+            return log.end(cancelled=cancelled)
         except BaseException as error:
             log.end_badly(error)
             raise
@@ -335,7 +345,7 @@ class _Import:
             self.request, self.manifest, record, self.tally, before_writing=lambda: None
         )
         vectors: list[tuple[str, bytes, NDArray[np.float32]]] = []
-        works = self._works(self.manifest.files(record.id), vectors)
+        works = self._works(record, vectors)
         for batch in batches(works, self.request.config.batch_rows):
             self.request.deadline.check()
             self.manifest.keep_vectors(vectors)
@@ -348,22 +358,24 @@ class _Import:
 
     def _works(
         self,
-        known: Mapping[str, Known],
+        record: RepositoryRecord,
         vectors: list[tuple[str, bytes, NDArray[np.float32]]],
     ) -> Iterator[FileWork]:
-        """What is to be written; the vectors of its rows are put into `vectors`."""
+        """What is to be written yet; the vectors of its rows are put into `vectors`."""
+        known = self.manifest.files(record.id)
         for file, chunks, found in self.archive.content():
             noted = known.get(file.path)
             if noted is not None and _is_done(noted, file):
                 self.tally.leave(file.path, "skipped" if file.skip else "unchanged", noted)
                 continue
-            rows = tuple(chunk.row for chunk in chunks)
+            rows = [chunk.row for chunk in chunks]
+            stored = self.manifest.rows(record.id, file.path) if noted is not None else {}
             model = self.archive.about.model
             vectors += [(model, row.text_hash, one) for row, one in zip(rows, found, strict=True)]
             yield FileWork(
                 file.path,
                 "skipped" if file.skip else "added",
-                RowChanges(writes=rows),
+                diff_rows(rows, stored),
                 file.record if file.redo is None else None,
             )
 

@@ -45,7 +45,10 @@ from reposync import (
     UnknownRepository,
     export_repository,
     import_repository,
+    request_cancel,
+    run_record,
 )
+from reposync.commit import Committer
 from reposync.lock import repository_lock
 from reposync.manifest import read_manifest
 from reposync.opened import lock_key
@@ -211,6 +214,28 @@ def test_the_history_goes_on(desk: Desk, export: Path) -> None:
     assert (key.name, record.path, run.status) == ("repo", str(desk.root), "complete")
     assert run.run_id.startswith("import-")
     assert json.loads(str(run.result))["chunks"]["added"] == len(desk.rows())
+
+
+def test_an_import_can_be_cancelled(
+    desk: Desk, export: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another process can end an import after a batch; the next call goes on."""
+    other = desk.root.parent / "other"
+    commit = Committer.commit
+
+    def commit_and_cancel(committer: Committer, *batch: Any) -> None:
+        commit(committer, *batch)
+        assert request_cancel("repo", store=other)
+
+    monkeypatch.setattr(run_record, "BEAT_SECONDS", 0.0)
+    monkeypatch.setattr(Committer, "commit", commit_and_cancel)
+    result = bring(export, other)
+    assert (result.ok, result.status, result.written) == (False, "cancelled", SMALL.batch_rows)
+    monkeypatch.undo()
+    again = bring(export, other)
+    assert (again.ok, again.resumed) == (True, True)
+    assert again.written == len(desk.rows()) - SMALL.batch_rows
+    check_moved(desk, other)
 
 
 def test_beside_other_repositories(desk: Desk, export: Path) -> None:
