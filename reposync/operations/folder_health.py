@@ -11,7 +11,7 @@ from pathlib import Path
 from reposync.errors import LockTimeout
 from reposync.freshness import STATE_FOLDER, FolderState
 from reposync.lock import LOCK_FILE, ChromaLock, state_folder
-from reposync.lock.file import try_lock
+from reposync.lock.file import is_locked
 from reposync.manifest import FILE_NAME
 from reposync.operations.backup import megabytes
 from reposync.operations.copying import store_size
@@ -100,13 +100,7 @@ def check_lock(store: Store) -> HealthCheck:
     state = FolderState(folder).read()
     holder = state.holder if state else None
     waiting = _tickets(folder)
-    free = True
-    if (folder / LOCK_FILE).exists():
-        lock = try_lock(folder / LOCK_FILE)
-        free = lock is not None
-        if lock is not None:
-            lock.release()
-    if not free:
+    if is_locked(folder / LOCK_FILE):
         age = max(0.0, time.time() - holder.since) if holder else None
         figures = {"held": True, "held_seconds": age, "waiting": waiting}
         who = str(holder) if holder else "a program that takes no part in reposync's records"
