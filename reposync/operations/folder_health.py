@@ -10,6 +10,7 @@ from pathlib import Path
 
 from reposync.errors import LockTimeout
 from reposync.freshness import STATE_FOLDER, FolderState
+from reposync.holder import Holder
 from reposync.lock import LOCK_FILE, ChromaLock, state_folder
 from reposync.lock.file import is_locked
 from reposync.manifest import FILE_NAME
@@ -97,8 +98,7 @@ def check_space(store: Store) -> HealthCheck:
 def check_lock(store: Store) -> HealthCheck:
     """Is the store lock free, or who holds it, and for how long?"""
     folder = folder_of(store)
-    state = FolderState(folder).read()
-    holder = state.holder if state else None
+    holder = _holder(folder)
     waiting = _tickets(folder)
     if is_locked(folder / LOCK_FILE):
         age = max(0.0, time.time() - holder.since) if holder else None
@@ -113,7 +113,8 @@ def check_lock(store: Store) -> HealthCheck:
             advice="See what it does; if it hangs, end it: the lock is free then." if long else "",
         )
     figures = {"held": False, "held_seconds": 0.0, "waiting": waiting}
-    if holder is not None:
+    # Whoever lets go takes its note away first: one that stays is of a holder who died.
+    if holder is not None and holder == _holder(folder):
         return HealthCheck(
             name="lock",
             status="warn",
@@ -122,6 +123,11 @@ def check_lock(store: Store) -> HealthCheck:
             advice="Sync: that examines the index, and mends it if need be.",
         )
     return HealthCheck(name="lock", message="free", figures=figures)
+
+
+def _holder(folder: Path) -> Holder | None:
+    state = FolderState(folder).read()
+    return state.holder if state else None
 
 
 def _tickets(folder: Path) -> int:

@@ -30,6 +30,7 @@ from support import (
 )
 
 from reposync import ChromaLock, ConfigError, HealthReport, SyncError, check_health
+from reposync.lock.file import is_locked
 from reposync.operations import folder_health
 
 LIVE = ["store", "writable", "space", "logs", "lock", "freshness", "manifest", "repository"]
@@ -287,6 +288,20 @@ def test_a_lock_that_another_process_holds(desk: Desk, monkeypatch: pytest.Monke
         check_bad(late, "lock", "warn", f"process {child.pid}", "end it")
         child.communicate()
     assert check_health(store=desk.store, level="live").status == "pass"
+
+
+def test_a_holder_that_lets_go_just_now(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A lock that becomes free during the look is not taken for one whose holder died."""
+    lock = ChromaLock(desk.folder)
+    lock.__enter__()
+
+    def let_go(path: Path) -> bool:
+        lock.__exit__(None, None, None)
+        return is_locked(path)
+
+    monkeypatch.setattr(folder_health, "is_locked", let_go)
+    report = check_health(store=desk.store, level="live")
+    assert (one(report, "lock").status, one(report, "lock").message) == ("pass", "free")
 
 
 def test_a_lock_of_a_program_that_keeps_no_records(desk: Desk) -> None:
