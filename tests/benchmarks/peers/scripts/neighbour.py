@@ -2,8 +2,8 @@
 
     python neighbour.py STORE [--lock]
 
-A row every half second, from when the collection is there until its input is closed; then it prints how
-many writes came back without an error, and how many did not. `--lock`: it takes turns under
+A row every half second, from when the collection is there until its input is closed; then it prints
+how many writes came back without an error, and how many did not. `--lock`: it takes turns under
 `ChromaLock`; Chroma by itself, and the tools that others offer, have no such thing.
 """
 
