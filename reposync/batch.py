@@ -8,7 +8,7 @@ rows, never too few.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, field
 
 from reposync.rows import FileRecord, Row, RowChanges
@@ -71,6 +71,17 @@ class Batch:
             [entry for entry in self.deletes if entry[0] not in failed],
             [work for work in self.finished if work.path not in failed],
         )
+
+    def put_off(self, texts: Collection[bytes], paths: set[str]) -> Batch:
+        """This batch less the rows of `texts`, whose files are `paths` and have to wait.
+
+        Their other rows are written, so that the next run finds them; their old rows stay.
+        """
+        if not paths:
+            return self
+        rest = self.without(paths)
+        rest.writes = [entry for entry in self.writes if entry[1].text_hash not in texts]
+        return rest
 
 
 # Moving or deleting a row costs Chroma a third of writing one, and each call 20 ms whatever it

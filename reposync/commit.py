@@ -56,6 +56,7 @@ class Committer:
         self._before_writing = before_writing
         self._pace = Pace(request.config.max_lock_hold)
         self._failed: set[str] = set()
+        self._put_off: set[str] = set()
         self._refused: set[str] = set()
         self._newest_vector = manifest.newest_vector()
         self._loaded = False
@@ -77,7 +78,7 @@ class Committer:
         batch = batch.without(self._failed)
         with self._tally.stage("embed"):
             embedded = self._embed(batch)
-        batch = batch.without(self._failed)
+        batch = batch.without(self._failed).put_off(embedded.beyond, self._put_off)
         vectors = _stack(embedded, [row.text_hash for _, row in batch.writes])
         if collection is not None and vectors is not None:
             collection.require(int(vectors.shape[1]), self._request.embedder.function)
@@ -97,12 +98,22 @@ class Committer:
             self._manifest,
             keep=self._keep,
             on_retry=self._tally.note_embedding_retry,
+            most=self._affordable,
         )
         self._tally.embedded += len(embedded.computed)
         for path, row in batch.writes:
             if error := embedded.refused.get(row.text_hash):
                 self._fail(path, "embed", error)
+            if row.text_hash in embedded.beyond:
+                self._put_off.add(path)
+                self._tally.put_off.add(path)
         return embedded
+
+    @property
+    def _affordable(self) -> int | None:
+        """How many texts may still be embedded in this run; None: any number."""
+        most = self._request.config.max_embeds
+        return None if most is None else max(0, most - self._tally.embedded)
 
     def _keep(self, embedded: Embedded) -> None:
         model = self._request.model
@@ -216,6 +227,7 @@ class Committer:
     def _count(self, batch: Batch, embedded: Embedded) -> None:
         tally = self._tally
         tally.added += len(batch.writes)
+        tally.moved += len(batch.moves)
         tally.deleted += len(batch.deletes)
         tally.reused += sum(self._is_older(embedded, row.text_hash) for _, row in batch.writes)
         for work in batch.finished:

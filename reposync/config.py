@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pydantic.json_schema import SkipJsonSchema
 
 from reposync.errors import ConfigError
+from reposync.events import OnEvent
 from reposync.records import Chunk
 
 GIB = 1024**3
@@ -118,6 +119,22 @@ class SyncConfig(BaseModel):
     """Seconds for the whole call; then it ends with `DeadlineExceeded` after the batch in flight,
     and the next call goes on from there. None: however long it takes."""
 
+    max_embeds: Annotated[int, Field(ge=0)] | None = None
+    """Texts a run computes vectors for at most; a cap on what a run can cost where embedding is
+    paid. Files that would need more wait for the next run, keeping what is indexed of them; what
+    needs none is done, and the result is "partial". `SyncPlan.embeds` tells the number beforehand.
+    None: as many as there are."""
+
+    rate_limit: Annotated[int, Field(gt=0)] | None = None
+    """What the embedding function is given at most in any 60 seconds, in the unit of
+    `rate_limit_by`. All syncs of a user on a machine count together, as long as they use the same
+    model. Set it to what a paid service allows you: waiting here costs less than being refused
+    there. None: as fast as it answers. The default model, which runs here, is never limited."""
+
+    rate_limit_by: Literal["texts", "requests"] = "texts"
+    """What `rate_limit` counts: texts, or calls of the embedding function, each with at most
+    `batch_rows` texts. Calls that are tried again count again."""
+
     max_delete_fraction: Annotated[float, Field(ge=0, le=1)] = 0.5
     """A sync that would delete more than this share of the indexed files, and at least 10 files, is
     refused: an emptied folder is more often an accident than an instruction."""
@@ -132,6 +149,14 @@ class SyncConfig(BaseModel):
     """Bytes of vectors to keep at most (1 536 each for the default model). Vectors of chunks that
     are in a collection are kept beyond it."""
 
+    on_event: Annotated[
+        SkipJsonSchema[OnEvent | None],
+        Field(default=None, exclude=True),
+    ]
+    """Takes each `SyncEvent` of the sync, in the syncing thread and at once, so be quick: see
+    docs/reference/events.md. What it raises is logged once, and the sync goes on. Not part of
+    ``model_dump()``. None: events go to the log, and to OpenTelemetry if that is set up."""
+
     @property
     def fingerprint(self) -> str:
         """12 hex digits that stand for the settings that decide what is indexed, and how it is cut.
@@ -145,7 +170,8 @@ class SyncConfig(BaseModel):
 
 _NOT_DECIDING = {
     *("batch_rows", "cache_vectors", "deadline", "fetch_timeout", "lock_timeout", "max_attempts"),
-    *("max_cache_bytes", "max_delete_fraction", "max_lock_hold", "request_timeout"),
+    *("max_cache_bytes", "max_delete_fraction", "max_embeds", "max_lock_hold"),
+    *("rate_limit", "rate_limit_by", "request_timeout"),
 }
 """How, how fast and how patiently; whatever these are, the same is indexed."""
 

@@ -12,7 +12,7 @@ from typing import Any, cast
 from reposync.chunk import WINDOW_TOKENS, Chunker, OwnChunker, may_be
 from reposync.config import SyncConfig
 from reposync.embed import Embedder, make_embedder
-from reposync.embed.identity import is_default_model
+from reposync.embed.identity import check_callable, identify, is_default_model
 from reposync.errors import ConfigError, NameTaken
 from reposync.lock import ChromaLock
 from reposync.manifest import RepositoryKey, RepositoryRecord
@@ -25,6 +25,7 @@ from reposync.scan.clone import is_url
 from reposync.scan.ignore import above_root
 from reposync.scan.paths import unescape_path
 from reposync.store import Store
+from reposync.throttle import Throttle
 
 MAX_NAME = 512
 
@@ -41,6 +42,7 @@ class Request:
     chunker: Chunker | OwnChunker
     config: SyncConfig
     deadline: Deadline
+    throttle: Throttle | None = None
 
     @property
     def location(self) -> str:
@@ -120,8 +122,9 @@ def make_request(
             f"store={str(origin.root)!r} is the repository's own folder. Pass another folder"
             " for the store; one inside the repository will do, it is not indexed."
         )
+    throttle, size = _make_throttle(embedding_function, config, deadline)
     embedder = make_embedder(
-        embedding_function, model_id=config.model_id, batch_size=config.batch_rows
+        embedding_function, model_id=config.model_id, batch_size=size, throttle=throttle
     )
     return Request(
         origin=origin,
@@ -132,7 +135,19 @@ def make_request(
         chunker=_make_chunker(config, embedder),
         config=config,
         deadline=deadline,
+        throttle=throttle,
     )
+
+
+def _make_throttle(
+    function: object, config: SyncConfig, deadline: Deadline
+) -> tuple[Throttle | None, int]:
+    """What keeps calls below their rate, and how many texts a call may have."""
+    size, limit, unit = config.batch_rows, config.rate_limit, config.rate_limit_by
+    if limit is None:
+        return None, size
+    model = identify(check_callable(function), config.model_id).fingerprint
+    return Throttle(limit, unit, model, deadline), min(size, limit) if unit == "texts" else size
 
 
 def _make_chunker(config: SyncConfig, embedder: Embedder) -> Chunker | OwnChunker:

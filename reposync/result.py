@@ -147,6 +147,7 @@ class SyncResult(Report):
     those of the whole repository, whether or not this run read the file.
 
     Attributes:
+        limits: the settings of `SyncConfig` that kept the run from doing all: "max_embeds", say.
         warnings: what the run met with that is no fault of its files, and that you should know.
         config: stands for the settings that decide what is indexed, see `SyncConfig.fingerprint`.
     """
@@ -164,6 +165,7 @@ class SyncResult(Report):
     chunks: ChunkCounts = ChunkCounts()
     failures: tuple[FileFailure, ...] = ()
     skipped: tuple[SkippedFile, ...] = ()
+    limits: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
     encodings: dict[str, str] = Field(default_factory=dict)
     redactions: tuple[RedactedSecret, ...] = ()

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     import tenacity
 
 T = TypeVar("T")
+OnRetry = Callable[[BaseException, float], None]
 
 FIRST_WAIT_SECONDS = 0.1
 LONGEST_WAIT_SECONDS = 5.0
@@ -167,7 +168,7 @@ def call(
     *,
     attempts: int,
     deadline: Deadline,
-    on_retry: Callable[[], None],
+    on_retry: OnRetry,
     fault: Callable[[BaseException], Fault] = fault_of,
 ) -> T:
     """Call `function`, again after a transient fault: at most `attempts` times in all.
@@ -176,6 +177,13 @@ def call(
     not come back all at once; a server's Retry-After goes before. The last error is raised as it
     is.
 
+    Args:
+        function: what to call.
+        attempts: how often at most.
+        deadline: when it has to be over.
+        on_retry: is told the error and the pause, before each pause.
+        fault: which kind of fault an error is.
+
     Raises:
         DeadlineExceeded: the next try would come after `deadline`.
         Cancelled: the caller wants no more tries.
@@ -183,14 +191,18 @@ def call(
     import tenacity
 
     def is_transient(error: BaseException) -> bool:
+        if isinstance(error, DeadlineExceeded):  # a TimeoutError, but none that will pass
+            return False
         return fault(error) is Fault.TRANSIENT and retry_after(error) <= LONGEST_RETRY_AFTER_SECONDS
 
     def note(state: tenacity.RetryCallState) -> None:
+        assert state.outcome is not None
+        error = state.outcome.exception()
+        assert error is not None
         pause = state.next_action.sleep if state.next_action else 0.0
         if pause >= deadline.left:
-            assert state.outcome is not None
-            raise deadline.error() from state.outcome.exception()
-        on_retry()
+            raise deadline.error() from error
+        on_retry(error, pause)
 
     retrying = tenacity.Retrying(
         stop=tenacity.stop_after_attempt(attempts),

@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import Literal
 
 from reposync.errors import SyncError
+from reposync.limits import reached
 from reposync.manifest import Manifest, RepositoryRecord
 from reposync.progress import as_json
 from reposync.request import Request
@@ -99,25 +100,28 @@ class RunRecord:
         status: Literal["complete", "partial", "cancelled"] = "complete"
         if cancelled:
             status = "cancelled"
-        elif self._tally.failures or "over_limit" in self._tally.skipped.values():
+        elif self._tally.failures or any(reached(self._request.config, self._tally)):
             status = "partial"
         result = self._result(status)
         self._record(result, status, self._token(), "")
+        self._tally.events.note_end(status, result)
         return result
 
     def end_badly(self, error: BaseException) -> None:
         """Tell how far it came, in the record and in the error; the error itself goes on."""
         try:
-            result = self._result("partial")
+            result = self._result("partial", error)
             if isinstance(error, SyncError):
                 error.result = result
             how = "failed" if isinstance(error, Exception) else "interrupted"
+            how = how if self._started else "refused"
+            self._tally.events.note_end(how, result)
             looked = self._request.lock.used
             token = "" if looked else self._repository.token
             told = f"{type(error).__name__}: {error}".rstrip(": ")[:MAX_ERROR_CHARS]
-            self._record(result, how if self._started else "refused", token, told)
+            self._record(result, how, token, told)
         except SyncError as second:
-            logger.warning("the run's end could not be recorded: %s", second)
+            logger.warning("the run's end could not be recorded: %s", type(second).__name__)
 
     def _token(self) -> str:
         """The store's content that the manifest's knowledge is good for; "" to look next time."""
@@ -138,25 +142,16 @@ class RunRecord:
             error=error,
         )
 
-    def _warnings(self) -> list[str]:
-        warnings = list(self._files.warnings)
-        beyond = sum(reason == "over_limit" for reason in self._tally.skipped.values())
-        if beyond:
-            config = self._request.config
-            limits = [
-                f"{name}={value}"
-                for name in ("max_files", "max_total_bytes")
-                if (value := getattr(config, name)) is not None
-            ]
-            warnings.append(
-                f"{beyond} files lie beyond the limit ({', '.join(limits)}) and are not indexed."
-                " Raise it and sync again to go on."
-            )
-        return warnings
-
-    def _result(self, status: Literal["complete", "partial", "cancelled"]) -> SyncResult:
+    def _result(
+        self,
+        status: Literal["complete", "partial", "cancelled"],
+        error: BaseException | None = None,
+    ) -> SyncResult:
         request = self._request
         identity = request.embedder.identity
+        limits = list(reached(request.config, self._tally, error))
+        for limit in limits:
+            self._tally.events.emit("limit.reached", limit=limit.name, value=limit.value)
         return self._tally.result(
             status,
             repository=request.key.name,
@@ -171,7 +166,8 @@ class RunRecord:
             ),
             source=self._source,
             config=request.config.fingerprint,
-            warnings=self._warnings(),
+            limits=[limit.name for limit in limits],
+            warnings=[*self._files.warnings, *dict.fromkeys(limit.warning for limit in limits)],
             lock=request.lock.stats(),
             retries=request.store.retries,
         )

@@ -31,7 +31,7 @@ from reposync.errors import (
     StoreUnavailable,
     SyncError,
 )
-from reposync.retry import Cancelled, Deadline, Fault
+from reposync.retry import Cancelled, Deadline, Fault, OnRetry
 
 if TYPE_CHECKING:
     import httpx
@@ -89,6 +89,7 @@ class Store:
         self._own_system: System | None = None
         self._opened = False
         self.retries = 0
+        self._on_retry: OnRetry | None = None
         self.kind: Literal["folder", "memory", "server"] = "folder"
         self.folder: Path | None = None
         if store is None or isinstance(store, (str, os.PathLike)):
@@ -340,8 +341,14 @@ class Store:
             self._session.timeout = max(0.1, min(self._request_timeout, self.deadline.left))
         return function()
 
-    def _note_retry(self) -> None:
+    def listen(self, on_retry: OnRetry | None) -> None:
+        """Call `on_retry` with the error and the pause before each call that is tried again."""
+        self._on_retry = on_retry
+
+    def _note_retry(self, error: BaseException, pause: float) -> None:
         self.retries += 1
+        if self._on_retry is not None:
+            self._on_retry(error, pause)
 
 
 def live_systems(folder: Path) -> list[System]:

@@ -8,7 +8,6 @@ batch before them is written, so that memory does not grow with the repository.
 
 from __future__ import annotations
 
-import logging
 import os
 import threading
 import time
@@ -20,9 +19,11 @@ from reposync.batch import FileWork, batches
 from reposync.commit import Committer
 from reposync.config import SyncConfig
 from reposync.errors import CollectionGone, DeletionRefused, IndexDamaged
+from reposync.events import Events
 from reposync.live import how_far
 from reposync.lock import repository_lock, state_folder
 from reposync.manifest import Manifest, ManifestDamaged, RepositoryRecord, set_aside
+from reposync.narrate import narrated
 from reposync.opened import lock_key
 from reposync.plan import deletions, is_indexed, look_again, plan, too_many
 from reposync.progress import OnProgress, reporter
@@ -37,8 +38,6 @@ from reposync.survey import Survey
 from reposync.tally import Tally
 from reposync.target import StoreChanged, Target
 from reposync.work import Workshop
-
-logger = logging.getLogger(__name__)
 
 MODEL_CHANGED = "the embedding model changed"
 RECIPE_CHANGED = "the way of chunking changed"
@@ -106,11 +105,12 @@ def sync_repository(
 
     def run() -> SyncResult:
         with open_state(request.store) as manifest:
-            run = _Run(request, source, manifest, report, since)
+            run = _Run(request, source, manifest, report, events, since)
             return run.run(full=full, allow_deletions=allow_deletions)
 
     with (
         reporter(progress) as report,
+        narrated(request) as events,
         closing(request.store),
         closing(request.open_source()) as source,
         _alone(request),
@@ -119,7 +119,7 @@ def sync_repository(
         try:
             return run()
         except ManifestDamaged as damage:
-            logger.warning("%s It is set aside, and rebuilt from the collection.", damage)
+            events.emit("state.damaged", error=type(damage).__name__)
             set_aside(manifest_path(request.store))
             return run()
 
@@ -147,6 +147,7 @@ class _Run:
         source: Source,
         manifest: Manifest,
         report: OnProgress,
+        events: Events,
         since: float,
     ) -> None:
         self.request = request
@@ -154,7 +155,8 @@ class _Run:
         self.manifest = manifest
         self.report = report
         self.since = since
-        self.tally = Tally()
+        self.events = events
+        self.tally = Tally(events)
 
     def run(self, *, full: bool, allow_deletions: bool) -> SyncResult:
         """Sync, and record how it ended whatever happens."""
@@ -185,20 +187,28 @@ class _Run:
             target = Target(self.request, self.manifest, self._record())
             try:
                 self._attempt(target, must_look=must_look, allow_deletions=allow_deletions)
-            except StoreChanged:
-                pass  # cannot happen again once the store was looked into
+            except StoreChanged:  # cannot happen again once the store was looked into
+                self.tally.start_over("store changed")
             except CollectionGone:
                 if starts == MAX_STARTS or self.request.store.kind == "memory":
                     raise
+                self.tally.start_over("collection gone")
             except IndexDamaged as damage:
                 if starts == MAX_STARTS or self.request.store.kind == "memory":
                     raise
-                with self.tally.stage("commit"):
-                    self.tally.warnings += target.make_anew(damage)
+                self.tally.warnings += self._mend(target, damage)
+                self.tally.start_over("index mended")
             else:
                 return
             must_look = True
-            self.tally.start_over()
+
+    def _mend(self, target: Target, damage: IndexDamaged) -> tuple[str, ...]:
+        self.events.emit("index.damaged", error=type(damage.__cause__ or damage).__name__)
+        began = time.monotonic()
+        with self.tally.stage("commit"):
+            warnings = target.make_anew(damage)
+        self.events.emit("index.mended", seconds=time.monotonic() - began)
+        return warnings
 
     def _attempt(self, target: Target, *, must_look: bool, allow_deletions: bool) -> None:
         with self.tally.stage("scan"):

@@ -6,7 +6,6 @@ Counts are raised only after the store has accepted what they count.
 from __future__ import annotations
 
 import time
-import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -15,6 +14,7 @@ from typing import TYPE_CHECKING, Literal
 
 from reposync.batch import Batch, FileWork
 from reposync.estimate import Estimate
+from reposync.events import Events
 from reposync.records import Action, Failure, Known, Redaction, SkipReason
 from reposync.result import (
     ChunkCounts,
@@ -39,8 +39,9 @@ if TYPE_CHECKING:
 class Tally:
     """Counts, times and reasons of one run. Used by one thread."""
 
-    def __init__(self) -> None:
-        self.run_id = uuid.uuid4().hex
+    def __init__(self, events: Events) -> None:
+        self.events = events
+        self.run_id = events.run_id
         self.started_at = datetime.now(timezone.utc)
         self._started = time.perf_counter()
         self.resumed = False
@@ -48,16 +49,18 @@ class Tally:
         self.outcomes: dict[str, str] = {}
         self.deleted_files: set[str] = set()
         self.failures: dict[str, Failure] = {}
+        self.put_off: set[str] = set()
         self.skipped: dict[str, SkipReason] = {}
         self.warnings: tuple[str, ...] = ()
         self.encodings: dict[str, str] = {}
         self.redactions: dict[str, tuple[Redaction, ...]] = {}
-        self.added = self.deleted = self.reused = self.embedded = self.batches = 0
+        self.added = self.deleted = self.reused = self.embedded = self.moved = self.batches = 0
         self.embedding_retries = 0
         self.longest_hold = self.longest_reload = 0.0
         self._seconds: dict[Stage, float] = dict.fromkeys(
             ("scan", "plan", "chunk", "embed", "commit"), 0.0
         )
+        self._told = self._counted()
         self.estimate = Estimate()
         self.stage_now: Stage | None = None
         self._switched = self._started
@@ -80,7 +83,15 @@ class Tally:
 
     def fail(self, failure: Failure) -> None:
         """Note that a file could not be brought in step; the first reason stands."""
-        self.failures.setdefault(failure.path, failure)
+        if failure.path not in self.failures:
+            self.failures[failure.path] = failure
+            self.events.emit(
+                "file.failed",
+                path=failure.path,
+                stage=failure.stage,
+                error=failure.error,
+                attempts=failure.attempts,
+            )
 
     def note_reload(self, seconds: float) -> None:
         """Note how long it took to load the vector index."""
@@ -90,9 +101,11 @@ class Tally:
         """Note for how long the store lock was held to write."""
         self.longest_hold = max(self.longest_hold, seconds)
 
-    def note_embedding_retry(self) -> None:
+    def note_embedding_retry(self, error: BaseException, pause: float) -> None:
         """Note that the embedding function is tried again."""
         self.embedding_retries += 1
+        name = type(error.__cause__ or error).__name__
+        self.events.emit("call.retried", stage="embed", error=name, pause_seconds=pause)
 
     def leave(self, path: str, outcome: str, file: Known) -> None:
         """Note a file that needs no work ("unchanged", "skipped").
@@ -130,6 +143,13 @@ class Tally:
     def expect(self, sizes: dict[str, int], deletes: int) -> None:
         """The plan is about to be carried out: the files to read, and the rows that must go."""
         self.estimate.expect(sizes, deletes, self._seconds)
+        new = self._lap()
+        self.events.emit(
+            "sync.scanned",
+            files=self.files_total,
+            files_to_read=len(sizes),
+            **{field: new[field] for field in ("scan_seconds", "plan_seconds", "commit_seconds")},
+        )
 
     def cut(self, action: Action, work: FileWork | None) -> None:
         """Note what work the plan's next action makes."""
@@ -145,17 +165,42 @@ class Tally:
         """Note that a batch is done, whatever of it was accepted."""
         writes = len(batch.writes)
         self.estimate.settle(writes, batch.operations - writes, self._seconds)
+        self.events.emit(
+            "batch.committed",
+            batch=self.batches,
+            files_done=self._files_done,
+            files_total=self.files_total,
+            **self._lap(),
+        )
 
-    def start_over(self) -> None:
+    def _counted(self) -> dict[str, int | float]:
+        """What was counted and timed so far, by the names that events have for it."""
+        return {
+            "written": self.added,
+            "moved": self.moved,
+            "deleted": self.deleted,
+            "embedded": self.embedded,
+            "reused": self.reused,
+            "seconds": time.perf_counter() - self._started,
+            **{f"{stage}_seconds": spent for stage, spent in self._seconds.items()},
+        }
+
+    def _lap(self) -> dict[str, int | float]:
+        """What was counted and timed since this was asked last."""
+        before, self._told = self._told, self._counted()
+        return {name: value - before[name] for name, value in self._told.items()}
+
+    def start_over(self, reason: str) -> None:
         """Forget failures: every file is looked at again."""
         self.failures.clear()
+        self.put_off.clear()
+        self.events.emit("sync.restarted", reason=reason)
 
     def progress(self) -> SyncProgress:
         """Where the run stands now."""
-        done = len(self.outcomes) + len(self.failures)
         return SyncProgress(
             self.stage_now or "commit",
-            min(done, self.files_total),
+            self._files_done,
             self.files_total,
             self.added,
             self.embedded,
@@ -163,6 +208,25 @@ class Tally:
             round(self.estimate.writes_per_second, 3),
             self.estimate.remaining,
         )
+
+    @property
+    def _files_done(self) -> int:
+        done = len(self.outcomes) + len(self.failures) + len(self.put_off)
+        return min(done, self.files_total)
+
+    def _kinds(self) -> list[str]:
+        """How each file counts."""
+        put_off = self.put_off - self.failures.keys()
+        rest = self.outcomes.keys() - self.failures.keys() - put_off
+        return [
+            *(kind for path, kind in self.outcomes.items() if path in rest),
+            *("skipped" for _ in put_off),
+            *("failed" for _ in self.failures),
+        ]
+
+    def _skips(self) -> dict[str, SkipReason]:
+        put_off: dict[str, SkipReason] = dict.fromkeys(sorted(self.put_off), "over_limit")
+        return self.skipped | put_off
 
     def result(
         self,
@@ -175,6 +239,7 @@ class Tally:
         model: ModelInfo,
         source: SourceInfo | None,
         config: str,
+        limits: Sequence[str],
         warnings: Sequence[str],
         lock: LockStats,
         retries: int,
@@ -190,13 +255,7 @@ class Tally:
             finished_at=datetime.now(timezone.utc),
             duration_seconds=time.perf_counter() - self._started,
             resumed=self.resumed,
-            files=count_files(
-                [
-                    *(kind for path, kind in self.outcomes.items() if path not in self.failures),
-                    *("failed" for _ in self.failures),
-                ],
-                len(self.deleted_files),
-            ),
+            files=count_files(self._kinds(), len(self.deleted_files)),
             chunks=ChunkCounts(
                 total=total_chunks,
                 added=self.added,
@@ -205,7 +264,10 @@ class Tally:
                 embedded=self.embedded,
             ),
             failures=tuple(FileFailure(**asdict(failure)) for failure in self.failures.values()),
-            skipped=tuple(SkippedFile(path=p, reason=reason) for p, reason in self.skipped.items()),
+            skipped=tuple(
+                SkippedFile(path=path, reason=reason) for path, reason in self._skips().items()
+            ),
+            limits=tuple(limits),
             warnings=(*self.warnings, *warnings),
             encodings=dict(self.encodings),
             redactions=tuple(

@@ -11,7 +11,7 @@ from reposync import retry
 from reposync.errors import EmbeddingError
 from reposync.manifest import Manifest
 from reposync.request import Request
-from reposync.retry import Fault
+from reposync.retry import Fault, OnRetry
 from reposync.rows import Row
 
 if TYPE_CHECKING:
@@ -33,11 +33,13 @@ class Embedded:
         cached: came from the cache, with their numbers there.
         computed: are new.
         refused: why the embedding function does not take a text.
+        beyond: texts that were not computed, since that would have been more than `most`.
     """
 
     cached: Mapping[bytes, tuple[int, Vector]]
     computed: dict[bytes, Vector] = field(default_factory=dict)
     refused: dict[bytes, EmbeddingError] = field(default_factory=dict)
+    beyond: frozenset[bytes] = frozenset()
 
     def __getitem__(self, key: bytes) -> Vector:
         return self.computed[key] if key in self.computed else self.cached[key][1]
@@ -49,7 +51,8 @@ def vectors_for(
     manifest: Manifest,
     *,
     keep: Callable[[Embedded], None],
-    on_retry: Callable[[], None],
+    on_retry: OnRetry,
+    most: int | None = None,
 ) -> Embedded:
     """The vector of each row, computing each text that is not cached once.
 
@@ -60,6 +63,7 @@ def vectors_for(
         keep: takes vectors that would be lost otherwise: rows beside a refused text are not
             written, and when the function dies nothing is, but they are paid for.
         on_retry: is told of each try again.
+        most: how many texts to compute a vector for; None: as many as there are.
 
     Raises:
         EmbeddingError: the embedding function refuses even a harmless text, so that no file is at
@@ -69,6 +73,9 @@ def vectors_for(
     use_cache = request.config.cache_vectors
     embedded = Embedded(manifest.vectors(request.model, texts) if use_cache else {})
     missing = [(key, text) for key, text in texts.items() if key not in embedded.cached]
+    if most is not None and len(missing) > most:
+        embedded.beyond = frozenset(key for key, _ in missing[most:])
+        missing = missing[:most]
     if not missing:
         return embedded
 
@@ -114,7 +121,8 @@ def _embed(
             if len(part) == 1:
                 into.refused[part[0][0]] = error
                 continue
-            logger.info("the embedding function refused %d texts: %s", len(part), error)
+            cause = type(error.__cause__ or error).__name__
+            logger.debug("the embedding function refused %d texts: %s", len(part), cause)
             middle = len(part) // 2
             pending += [part[middle:], part[:middle]]
         else:

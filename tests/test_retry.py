@@ -150,7 +150,7 @@ class Calls:
             raise self.errors.pop(0)
         return "answer"
 
-    def note(self) -> None:
+    def note(self, error: BaseException, pause: float) -> None:
         """Count a retry."""
         self.retries += 1
 

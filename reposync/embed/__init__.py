@@ -74,7 +74,11 @@ class Embedder:
 
 
 def make_embedder(
-    embedding_function: Any | None, *, model_id: str | None = None, batch_size: int = 128
+    embedding_function: Any | None,
+    *,
+    model_id: str | None = None,
+    batch_size: int = 128,
+    throttle: Callable[[int], None] | None = None,
 ) -> Embedder:
     """The embedder for what the caller passed as `embedding_function`.
 
@@ -85,6 +89,7 @@ def make_embedder(
         function. Needed when the function cannot say by itself which model is behind it, and
         useful to keep vectors when only its configuration's wording changed.
     batch_size: the most texts that a foreign function gets in one call; default 128.
+    throttle: called with the number of texts before each call of a foreign function; it may wait.
 
     Raises ConfigError when `embedding_function` is a class or cannot be called, when `model_id` is
     empty, or when `batch_size` is less than 1.
@@ -99,5 +104,5 @@ def make_embedder(
     from reposync.embed.adapter import as_chroma_function
     from reposync.embed.checked import CheckedFunction
 
-    checked = CheckedFunction(function, name=identity.name, batch_size=batch_size)
+    checked = CheckedFunction(function, name=identity.name, batch_size=batch_size, before=throttle)
     return Embedder(identity, as_chroma_function(function, identity.name), checked.embed)

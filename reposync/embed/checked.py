@@ -21,16 +21,23 @@ class CheckedFunction:
     """Calls `function` with at most `batch_size` texts at a time and checks every answer.
 
     Remembers the dimension of the first vector; all others must have it, also in later calls.
+    `before` is called with the number of texts before each call, and may wait.
     """
 
     def __init__(
-        self, function: Callable[[list[str]], Any], *, name: str, batch_size: int = 128
+        self,
+        function: Callable[[list[str]], Any],
+        *,
+        name: str,
+        batch_size: int = 128,
+        before: Callable[[int], None] | None = None,
     ) -> None:
         if batch_size < 1:
             raise ConfigError(f"batch_size is {batch_size}: it must be at least 1.")
         self._function = function
         self._name = name
         self._batch_size = batch_size
+        self._before = before
         self._dimension: int | None = None
 
     def embed(self, texts: dict[str, int]) -> NDArray[np.float32]:
@@ -43,6 +50,8 @@ class CheckedFunction:
         remaining = iter(texts.items())
         vectors: list[NDArray[np.float32]] = []
         while batch := dict(islice(remaining, self._batch_size)):
+            if self._before is not None:
+                self._before(len(batch))
             answer = self._call(list(batch), list(batch.values()))
             for vector, index in zip(answer, batch.values(), strict=True):
                 vectors.append(self._check(vector, index))

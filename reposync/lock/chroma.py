@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from contextvars import ContextVar
 from dataclasses import dataclass
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from chromadb.config import System
 
 LOCK_FILE = ".chroma.lock"
+OnRelease = Callable[[float, float], None]
 
 
 @dataclass(eq=False, slots=True)
@@ -105,6 +106,8 @@ class ChromaLock:
         self._generation: int | None = None
         self._folder = FolderState(self._store.folder) if self._store.folder else None
         self._meter = Meter()
+        self._waited = 0.0
+        self._on_release: OnRelease | None = None
         self._local = threading.local()
 
     # -- for hosts -------------------------------------------------------------------------------
@@ -174,6 +177,10 @@ class ChromaLock:
         """True if this is a lock of `store`."""
         mine, theirs = self._store, store
         return (mine.folder, mine.address) == (theirs.folder, theirs.address)
+
+    def listen(self, on_release: OnRelease | None) -> None:
+        """Call `on_release` with the seconds of wait and hold after each hold."""
+        self._on_release = on_release
 
     @contextmanager
     def hold(self, *, write: bool = True) -> Iterator[Hold | None]:
@@ -249,7 +256,8 @@ class ChromaLock:
     def _had(self, taken: Taken | None, sleeps: int, *, asked: float) -> Taken:
         """`taken`, counted; raise `LockTimeout` if it is None."""
         if taken is not None:
-            self._meter.acquired(time.monotonic() - asked, contended=sleeps > 0)
+            self._waited = time.monotonic() - asked
+            self._meter.acquired(self._waited, contended=sleeps > 0)
             return taken
         self._meter.timed_out()
         if self._folder is None:
@@ -287,6 +295,8 @@ class ChromaLock:
             self.released_at = time.monotonic()
             self.last_hold = self.released_at - since
             self._meter.released(self.last_hold)
+            if self._on_release is not None:
+                self._on_release(self._waited, self.last_hold)
 
     @contextmanager
     def _up_to_date(self, held: _Held) -> Iterator[None]:

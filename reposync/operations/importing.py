@@ -22,6 +22,7 @@ from reposync.errors import (
     IndexDamaged,
     NameTaken,
 )
+from reposync.events import Events
 from reposync.lock import ChromaLock
 from reposync.manifest import Manifest, RepositoryKey, RepositoryRecord
 from reposync.naming import check_collection_name
@@ -252,9 +253,9 @@ class _Import:
     def __init__(self, archive: Archive, request: Request, manifest: Manifest) -> None:
         self.archive, self.request, self.manifest = archive, request, manifest
         self.since = time.time()
-        self.tally = Tally()
+        run_id = f"{self._prefix}{uuid.uuid4().hex[:16]}"
+        self.tally = Tally(Events(request.key.name, run_id=run_id))
         self.tally.files_total = archive.about.files
-        self.tally.run_id = f"{self._prefix}{uuid.uuid4().hex[:16]}"
 
     @property
     def _prefix(self) -> str:
@@ -332,13 +333,14 @@ class _Import:
             except CollectionGone:
                 if last:
                     raise
+                self.tally.start_over("collection gone")
             except IndexDamaged as damage:
                 if last:
                     raise
                 self.tally.warnings += target.make_anew(damage)
+                self.tally.start_over("index mended")
             else:
                 return
-            self.tally.start_over()
 
     def _write(self, target: Target, record: RepositoryRecord) -> None:
         committer = Committer(
