@@ -32,6 +32,7 @@ if TYPE_CHECKING:
         SyncInProgress,
         UnknownRepository,
     )
+    from reposync.events import SyncEvent
     from reposync.explanation import Explanation, explain
     from reposync.lock import ChromaLock, LockStats, with_chroma_lock
     from reposync.operations.backup import BackupCheck, BackupReport, backup_store, verify_backup
@@ -106,6 +107,7 @@ _HOMES = {
     "StoreUnavailable": "errors",
     "SyncConfig": "config",
     "SyncError": "errors",
+    "SyncEvent": "events",
     "SyncInProgress": "errors",
     "SyncPlan": "result",
     "SyncProgress": "result",
@@ -174,6 +176,7 @@ __all__ = [
     "StoreUnavailable",
     "SyncConfig",
     "SyncError",
+    "SyncEvent",
     "SyncInProgress",
     "SyncPlan",
     "SyncProgress",

@@ -155,17 +155,20 @@ class Collection:
 
         return self._store.call(get, f"listing the rows of {self.name!r}")
 
-    def paths(self, ids: Sequence[str]) -> set[str]:
-        """The paths of rows; `ids` may be of any number."""
-        found: set[str] = set()
+    def origins(self, ids: Sequence[str]) -> dict[str, tuple[str, str]]:
+        """The path and the model of each row by id; `ids` may be of any number."""
+        found: dict[str, tuple[str, str]] = {}
         for start in range(0, len(ids), PAGE_ROWS):
             part = list(ids[start : start + PAGE_ROWS])
 
-            def get(part: list[str] = part) -> list[Any]:
-                return list(self._chroma.get(ids=part, include=["metadatas"])["metadatas"] or ())
+            def get(part: list[str] = part) -> list[tuple[str, Any]]:
+                got = self._chroma.get(ids=part, include=["metadatas"])
+                return list(zip(got["ids"], got["metadatas"] or (), strict=True))
 
-            metadatas = self._store.call(get, f"reading {len(part)} rows of {self.name!r}")
-            found.update(str(metadata.get("path", "")) for metadata in metadatas)
+            for row_id, about in self._store.call(
+                get, f"reading {len(part)} rows of {self.name!r}"
+            ):
+                found[row_id] = str(about.get("path", "")), str(about.get("model", ""))
         return found
 
     def repositories(self) -> set[str | None]:

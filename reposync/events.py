@@ -158,7 +158,7 @@ class Events:
     def _tell(self, listener: OnEvent, event: SyncEvent) -> None:
         try:
             listener(event)
-        except Exception as error:  # noqa: BLE001 - whatever a host's own function raises
+        except Exception as error:
             if id(listener) in self._complained_of:
                 return
             self._complained_of.add(id(listener))

@@ -36,7 +36,8 @@ def narrated(request: Request) -> Iterator[Events]:
     finally:
         seconds = time.monotonic() - began
         free = _free_bytes(request)
-        events.emit("sync.ended", seconds=seconds, store_free_bytes=free, **_ending(events, error))
+        ending = _ending(events, error)
+        events.emit("sync.ended", **ending, seconds=seconds, store_free_bytes=free)
 
 
 def _listen(request: Request, events: Events) -> None:

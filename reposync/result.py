@@ -243,6 +243,9 @@ class SyncPlan(Report):
     Attributes:
         actions: one for each file that would be touched, skipped or could not be read; files that
             stay as they are count in `files.unchanged` only.
+        embeds: how many texts it would compute a vector for: at most so many if the local state was
+            lost, about so many with ``cache_vectors=False``, else exactly so many. None if they
+            were not counted.
         refused: why the sync would be refused (see `SyncConfig.max_delete_fraction`), else None.
     """
 
@@ -251,6 +254,7 @@ class SyncPlan(Report):
     collection: str
     files: FileCounts
     actions: tuple[PlannedAction, ...]
+    embeds: int | None = None
     refused: str | None = None
 
     @property
@@ -260,7 +264,9 @@ class SyncPlan(Report):
 
     def __str__(self) -> str:
         shown = [a for a in self.actions if a.action not in ("skip", "forget")]
-        lines = [f"{self.repository}: {_count(len(shown), 'file')} to do, nothing written"]
+        embeds = "" if self.embeds is None else f", {_count(self.embeds, 'text')} to embed"
+        files = _count(len(shown), "file")
+        lines = [f"{self.repository}: {files} to do{embeds}, nothing written"]
         for action in shown[:50]:
             source = f"{action.old_path} -> " if action.old_path else ""
             lines.append(f"  {action.action:<7} {source}{action.path} ({action.reason})")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Mapping
 from dataclasses import replace
 
@@ -12,8 +11,6 @@ from reposync.records import Action, Failure, Known, Seen
 from reposync.request import Request
 from reposync.rows import FileRecord, Row, RowChanges, diff_rows, make_rows
 from reposync.tally import Tally
-
-logger = logging.getLogger(__name__)
 
 
 class Workshop:
@@ -84,9 +81,8 @@ class Workshop:
 
     def _index(self, action: Action, seen: Seen, known: Known | None) -> FileWork | None:
         try:
-            rows = self._chunk(seen)
-        except Exception as error:  # one file's text must not end the sync
-            logger.debug("%s could not be chunked", seen.path, exc_info=True)
+            rows = rows_of(self._request, seen)
+        except Exception as error:  # noqa: BLE001 - one file's text must not end the sync
             name = type(error).__name__
             self._tally.fail(Failure(seen.path, "chunk", name, str(error) or name))
             return None
@@ -106,17 +102,18 @@ class Workshop:
             old_stale=old_stale,
         )
 
-    def _chunk(self, seen: Seen) -> list[Row]:
-        assert seen.text is not None
-        request = self._request
-        return make_rows(
-            request.key.name,
-            seen.path,
-            request.chunker.chunk(seen.path, seen.text),
-            model=request.model,
-            recipe=request.row_recipe,
-            grammars=request.chunker.grammars,
-        )
+
+def rows_of(request: Request, seen: Seen) -> list[Row]:
+    """Cut a file's text; what its rows are to be."""
+    assert seen.text is not None
+    return make_rows(
+        request.key.name,
+        seen.path,
+        request.chunker.chunk(seen.path, seen.text),
+        model=request.model,
+        recipe=request.row_recipe,
+        grammars=request.chunker.grammars,
+    )
 
 
 def _record(seen: Seen, chunks: int) -> FileRecord:

@@ -31,6 +31,11 @@ class VectorCache(Database):
                 found[key] = (number, np.frombuffer(vector, dtype=np.float32))
         return found
 
+    def cached(self, model: str, keys: Iterable[bytes]) -> set[bytes]:
+        """Those of `keys`, text hashes, whose vectors are cached."""
+        query = "SELECT 1 FROM vectors WHERE model = ? AND text_hash = ?"
+        return {key for key in keys if self._all(query, model, key)}
+
     def dimension(self, model: str) -> int | None:
         """How long the cached vectors of a model are; None if there are none."""
         rows = self._all("SELECT length(vector) FROM vectors WHERE model = ? LIMIT 1", model)
