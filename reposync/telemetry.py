@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from opentelemetry.trace import Span, Tracer
 
 STAGES = ("scan", "plan", "chunk", "embed", "commit")
+STATUSES = ("complete", "partial", "cancelled", "failed", "interrupted", "refused")
+_LOCK_ERRORS = ("LockTimeout", "SyncInProgress")
 _SHORT = (0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
 _LONG = (0.1, 0.5, 1.0, 5.0, 15.0, 60.0, 300.0, 900.0, 3600.0, 14400.0)
 
@@ -35,9 +37,10 @@ class Metric(NamedTuple):
 
 
 METRICS: Mapping[str, Metric] = {
-    "reposync.syncs": Metric("counter", "{sync}", "Syncs that ended, by status and error"),
+    "reposync.syncs": Metric("counter", "{sync}", "Syncs that ended, by status"),
+    "reposync.errors": Metric("counter", "{error}", "Errors that ended a sync, by type"),
     "reposync.sync.duration": Metric("histogram", "s", "How long a sync took", _LONG),
-    "reposync.last_success": Metric("gauge", "s", "When a sync was last complete, since 1970"),
+    "reposync.last_success.timestamp": Metric("gauge", "s", "When a sync was last complete, since 1970"),
     "reposync.files": Metric("counter", "{file}", "Files by what became of them"),
     "reposync.chunks": Metric("counter", "{chunk}", "Chunks written, moved and deleted"),
     "reposync.embeds": Metric("counter", "{text}", "Texts that a vector was computed for"),
@@ -57,10 +60,10 @@ def listener() -> OnEvent | None:
     """What turns the events of one sync into metrics and spans; None if nobody wants them."""
     trace, metrics = map(sys.modules.get, ("opentelemetry.trace", "opentelemetry.metrics"))
     takers: list[OnEvent] = []
-    if trace is not None and _is_set(trace.get_tracer_provider()):
-        takers.append(_Spans(trace.get_tracer("reposync", __version__)))
-    if metrics is not None and _is_set(metrics.get_meter_provider()):
-        takers.append(_Metrics(metrics.get_meter("reposync", __version__)))
+    if trace is not None and _is_set(tracers := trace.get_tracer_provider()):
+        takers.append(_Spans(tracers.get_tracer("reposync", __version__)))
+    if metrics is not None and _is_set(meters := metrics.get_meter_provider()):
+        takers.append(_Metrics(meters.get_meter("reposync", __version__)))
 
     def tell(event: SyncEvent) -> None:
         for take in takers:
@@ -91,7 +94,7 @@ class _Metrics:
                 instrument.record(value, labels)
             elif kind == "gauge":
                 instrument.set(value, labels)
-            elif value:
+            else:
                 instrument.add(value, labels)
 
 
@@ -110,7 +113,14 @@ def _instrument(meter: Meter, name: str, metric: Metric) -> Any:
 def _measured(event: SyncEvent) -> Iterator[tuple[str, Any, dict[str, Any]]]:
     """What an event says: metric, value, attributes."""
     fields = event.fields
-    if event.name == "batch.committed":
+    if event.name == "sync.started":
+        # From 0 on: of a counter that begins at 1, Prometheus does not see that it rose.
+        yield "reposync.index.damages", 0, {}
+        for status in STATUSES:
+            yield "reposync.syncs", 0, {"status": status}
+        for error in _LOCK_ERRORS:
+            yield "reposync.errors", 0, {"error": error}
+    elif event.name == "batch.committed":
         for operation in ("written", "moved", "deleted"):
             yield "reposync.chunks", fields[operation], {"operation": operation}
         yield "reposync.embeds", fields["embedded"], {}
@@ -133,10 +143,12 @@ def _measured(event: SyncEvent) -> Iterator[tuple[str, Any, dict[str, Any]]]:
 
 def _ended(event: SyncEvent) -> Iterator[tuple[str, Any, dict[str, Any]]]:
     fields = event.fields
-    yield "reposync.syncs", 1, _some(fields, "status", "error")
+    yield "reposync.syncs", 1, _some(fields, "status")
     yield "reposync.sync.duration", fields["seconds"], {}
+    if fields["error"] is not None:
+        yield "reposync.errors", 1, _some(fields, "error")
     if fields["status"] == "complete":
-        yield "reposync.last_success", event.time, {}
+        yield "reposync.last_success.timestamp", event.time, {}
     for field, count in fields.items():
         group, _, outcome = field.partition("_")
         if group == "files" and outcome != "scanned":
