@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 from weakref import WeakKeyDictionary
 
 from reposync.lock import state_folder
-from reposync.manifest import FILE_NAME, Manifest, memory_manifest, open_manifest, read_manifest
+from reposync.manifest import (
+    FILE_NAME,
+    Manifest,
+    ManifestDamaged,
+    memory_manifest,
+    open_manifest,
+    read_manifest,
+)
 from reposync.store import Store
 
 if TYPE_CHECKING:
@@ -26,14 +33,19 @@ def manifest_path(store: Store) -> Path:
 
 
 @contextmanager
-def open_state(store: Store) -> Iterator[Manifest]:
-    """The store's manifest, created if need be, and closed at the end."""
+def open_state(
+    store: Store, on_damage: Callable[[ManifestDamaged], object] | None = None
+) -> Iterator[Manifest]:
+    """The store's manifest, created if need be, and closed at the end.
+
+    A damaged one is set aside and made anew, and `on_damage` is told.
+    """
     if store.kind == "memory":
         yield _memory(store)
     else:
         path = manifest_path(store)
         path.parent.mkdir(parents=True, exist_ok=True)
-        with open_manifest(path) as manifest:
+        with open_manifest(path, on_damage) as manifest:
             yield manifest
 
 

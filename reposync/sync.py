@@ -103,8 +103,11 @@ def sync_repository(
         path, name, store, collection, embedding_function, config, lock, cancel, ref=ref
     )
 
+    def tell_damage(damage: ManifestDamaged) -> None:
+        events.emit("state.damaged", error=type(damage.__cause__ or damage).__name__)
+
     def run() -> SyncResult:
-        with open_state(request.store) as manifest:
+        with open_state(request.store, tell_damage) as manifest:
             run = _Run(request, source, manifest, report, events, since)
             return run.run(full=full, allow_deletions=allow_deletions)
 
@@ -119,7 +122,7 @@ def sync_repository(
         try:
             return run()
         except ManifestDamaged as damage:
-            events.emit("state.damaged", error=type(damage).__name__)
+            tell_damage(damage)
             set_aside(manifest_path(request.store))
             return run()
 

@@ -7,7 +7,7 @@ and a program without one pays for no import. Metrics are listed in docs/referen
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from reposync._version import __version__
@@ -40,7 +40,9 @@ METRICS: Mapping[str, Metric] = {
     "reposync.syncs": Metric("counter", "{sync}", "Syncs that ended, by status"),
     "reposync.errors": Metric("counter", "{error}", "Errors that ended a sync, by type"),
     "reposync.sync.duration": Metric("histogram", "s", "How long a sync took", _LONG),
-    "reposync.last_success.timestamp": Metric("gauge", "s", "When a sync was last complete, since 1970"),
+    "reposync.last_success.timestamp": Metric(
+        "gauge", "s", "When a sync was last complete, since 1970"
+    ),
     "reposync.files": Metric("counter", "{file}", "Files by what became of them"),
     "reposync.chunks": Metric("counter", "{chunk}", "Chunks written, moved and deleted"),
     "reposync.embeds": Metric("counter", "{text}", "Texts that a vector was computed for"),
@@ -110,38 +112,53 @@ def _instrument(meter: Meter, name: str, metric: Metric) -> Any:
     return make(name, metric.unit, metric.description)
 
 
-def _measured(event: SyncEvent) -> Iterator[tuple[str, Any, dict[str, Any]]]:
+Measure = tuple[str, Any, dict[str, Any]]
+
+
+def _measured(event: SyncEvent) -> Iterable[Measure]:
     """What an event says: metric, value, attributes."""
     fields = event.fields
-    if event.name == "sync.started":
-        # From 0 on: of a counter that begins at 1, Prometheus does not see that it rose.
-        yield "reposync.index.damages", 0, {}
-        for status in STATUSES:
-            yield "reposync.syncs", 0, {"status": status}
-        for error in _LOCK_ERRORS:
-            yield "reposync.errors", 0, {"error": error}
-    elif event.name == "batch.committed":
-        for operation in ("written", "moved", "deleted"):
-            yield "reposync.chunks", fields[operation], {"operation": operation}
-        yield "reposync.embeds", fields["embedded"], {}
-        yield "reposync.cache.hits", fields["reused"], {}
-        yield "reposync.batch.duration", fields["seconds"], {}
-    elif event.name == "call.retried":
-        yield "reposync.retries", 1, _some(fields, "stage", "error")
-    elif event.name == "lock.released":
-        yield "reposync.lock.wait", fields["wait_seconds"], {}
-        yield "reposync.lock.hold", fields["hold_seconds"], {}
-    elif event.name == "rate.waited":
-        yield "reposync.rate.wait", fields["wait_seconds"], {}
-    elif event.name == "limit.reached":
-        yield "reposync.limits", 1, _some(fields, "limit")
-    elif event.name == "index.damaged":
-        yield "reposync.index.damages", 1, {}
-    elif event.name == "sync.ended":
-        yield from _ended(event)
+    match event.name:
+        case "sync.started":
+            return _zeros()
+        case "batch.committed":
+            return _batch(fields)
+        case "call.retried":
+            return [("reposync.retries", 1, _some(fields, "stage", "error"))]
+        case "lock.released":
+            return [
+                ("reposync.lock.wait", fields["wait_seconds"], {}),
+                ("reposync.lock.hold", fields["hold_seconds"], {}),
+            ]
+        case "rate.waited":
+            return [("reposync.rate.wait", fields["wait_seconds"], {})]
+        case "limit.reached":
+            return [("reposync.limits", 1, _some(fields, "limit"))]
+        case "index.damaged":
+            return [("reposync.index.damages", 1, {})]
+        case "sync.ended":
+            return _ended(event)
+    return []
 
 
-def _ended(event: SyncEvent) -> Iterator[tuple[str, Any, dict[str, Any]]]:
+def _zeros() -> Iterator[Measure]:
+    """Counters begin at 0: of one that begins at 1, Prometheus does not see that it rose."""
+    yield "reposync.index.damages", 0, {}
+    for status in STATUSES:
+        yield "reposync.syncs", 0, {"status": status}
+    for error in _LOCK_ERRORS:
+        yield "reposync.errors", 0, {"error": error}
+
+
+def _batch(fields: Mapping[str, Value]) -> Iterator[Measure]:
+    for operation in ("written", "moved", "deleted"):
+        yield "reposync.chunks", fields[operation], {"operation": operation}
+    yield "reposync.embeds", fields["embedded"], {}
+    yield "reposync.cache.hits", fields["reused"], {}
+    yield "reposync.batch.duration", fields["seconds"], {}
+
+
+def _ended(event: SyncEvent) -> Iterator[Measure]:
     fields = event.fields
     yield "reposync.syncs", 1, _some(fields, "status")
     yield "reposync.sync.duration", fields["seconds"], {}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 from reposync.errors import ManifestError
@@ -10,16 +11,22 @@ from reposync.manifest.database import ManifestDamaged, connect
 from reposync.manifest.state import Manifest
 
 
-def open_manifest(path: Path) -> Manifest:
+def open_manifest(
+    path: Path, on_damage: Callable[[ManifestDamaged], object] | None = None
+) -> Manifest:
     """Open or create the manifest at `path`; a damaged or foreign file is set aside and replaced.
+
+    `on_damage` is told of that.
 
     Raises:
         ManifestError: it cannot be opened, or a newer reposync made it.
     """
     try:
         return Manifest(connect(str(path)))
-    except ManifestDamaged:
+    except ManifestDamaged as damage:
         set_aside(path)
+        if on_damage is not None:
+            on_damage(damage)
         return Manifest(connect(str(path)))
 
 
