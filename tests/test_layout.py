@@ -20,6 +20,7 @@ ONLY_IMPORTERS = {
         "manifest/state.py",
         "probe.py",
         "operations/examine.py",
+        "throttle.py",
     },
     "filelock": {"lock/file.py"},
     "tenacity": {"retry.py"},
@@ -30,10 +31,13 @@ ONLY_IMPORTERS = {
     "tqdm": {"progress.py"},
     "pathspec": {"scan/ignore.py"},
     "nbformat": {"chunk/notebook.py"},
+    "opentelemetry": {"telemetry.py"},
+    "pyrate_limiter": {"throttle.py"},
     "tree_sitter": {"chunk/grammar.py", "chunk/parse.py"},
 }
 """Each of these has one doorway. `probe`, `examine` and `sample` run in processes of their own;
-`embed.weights` has Chroma download its own model."""
+`embed.weights` has Chroma download its own model; `throttle` has pyrate_limiter use SQLite, and
+catches its errors."""
 
 LATE = (
     "chromadb",
@@ -42,7 +46,9 @@ LATE = (
     "numpy",
     "tenacity",
     "tqdm",
+    "opentelemetry",
     "platformdirs",
+    "pyrate_limiter",
     "nbformat",
 )
 """Slow to import, or needed by few: imported where they are first needed."""

@@ -11,7 +11,7 @@ import pytest
 from chromadb.config import Settings
 from support import HashEmbedding
 
-from reposync import SyncResult, sync_repository
+from reposync import SyncConfig, SyncEvent, SyncResult, sync_repository
 
 FILES, PARAGRAPHS = 12, 60
 
@@ -32,6 +32,7 @@ class Shared:
         self.store = folder / "store"
         self.trees = {word: make_tree(folder / word, word) for word in ("first", "second")}
         self.function = HashEmbedding()
+        self.events: list[SyncEvent] = []
 
     def sync(self, name: str) -> SyncResult:
         """Sync one of them."""
@@ -41,6 +42,7 @@ class Shared:
             store=self.store,
             collection="shared",
             embedding_function=self.function,
+            config=SyncConfig(on_event=self.events.append),
         )
 
     def client(self) -> chromadb.api.client.Client:
@@ -87,8 +89,12 @@ def test_the_neighbours_rows_come_back_with_ours(shared: Shared) -> None:
     embedded = shared.function.total
     shared.sync("first")
     shared.damage()
+    shared.events.clear()
     result = shared.sync("first")
     assert result.ok
+    told = [event.name for event in shared.events]
+    assert [name for name in told if name.startswith("index.")] == ["index.damaged", "index.mended"]
+    assert "sync.restarted" in told
     assert {name: shared.rows(name) for name in shared.trees} == before
     later = shared.sync("second")
     assert (later.files.unchanged, later.chunks.added) == (FILES, 0)

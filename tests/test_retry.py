@@ -286,6 +286,14 @@ def test_no_try_begins_after_the_deadline(waits: list[float]) -> None:
     assert (calls.made, waits) == (1, [])
 
 
+def test_a_deadline_that_passed_within_is_final(waits: list[float]) -> None:
+    """That the time is over is a TimeoutError, and yet no fault that may pass."""
+    calls = Calls(Deadline(5).error())
+    with pytest.raises(DeadlineExceeded):
+        calls.run(5)
+    assert (calls.made, waits) == (1, [])
+
+
 def test_a_deadline_passes() -> None:
     """A deadline is over when its time is, and one that was not set never is."""
     Deadline(None).check()
