@@ -149,7 +149,8 @@ class Events:
         event = SyncEvent(
             name, time.time(), self.run_id, self._repository, MappingProxyType(fields)
         )
-        if logger.isEnabledFor(event.level):
+        # Without a handler, `logging` would print to stderr what a result or an error says anyway.
+        if logger.isEnabledFor(event.level) and logger.hasHandlers():
             extra = {"event_name": name, **event.context, **fields}
             logger.log(event.level, "%s", event, extra=extra)
         for listener in self._listeners:

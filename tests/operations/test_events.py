@@ -13,7 +13,7 @@ from types import MappingProxyType
 from typing import Any
 
 import pytest
-from support import SMALL, Desk, HashEmbedding
+from support import SMALL, Desk, HashEmbedding, python
 
 from reposync import (
     ChromaLock,
@@ -191,6 +191,20 @@ def test_the_page_on_monitoring_has_a_formatter_that_works(desk: Desk) -> None:
     assert (first["event_name"], last["event_name"]) == ("sync.started", "sync.ended")
     assert last["run_id"] == result.run_id
     assert last["files_added"] == 9
+
+
+def test_a_program_without_logging_prints_nothing(desk: Desk) -> None:
+    """What a sync says at WARNING or ERROR does not end up on the stderr of such a program."""
+    desk.write("bad.txt", "poisonous\n")
+    code = """
+import sys
+from support import SMALL, HashEmbedding
+from reposync import sync_repository
+result = sync_repository(sys.argv[1], store=sys.argv[2], embedding_function=HashEmbedding())
+print(result.status)
+"""
+    done = python(code, desk.root, desk.folder)
+    assert (done.stdout, done.stderr) == ("partial\n", "")
 
 
 # -- the listener ----------------------------------------------------------------------------------
