@@ -1,4 +1,4 @@
-"""Where a page begins.
+"""Where a page of a list begins.
 
 A cursor names the last entry of the page before, so every page is as fast as the first one, and
 what a sync adds or takes away meanwhile makes no other entry appear twice or get lost.
