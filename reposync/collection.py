@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar, cast
 from uuid import uuid4
 
@@ -24,6 +25,16 @@ REBUILD = (
     "Sync again: a collection that holds nothing but what reposync wrote is rebuilt, computing"
     " nothing."
 )
+
+
+@dataclass(frozen=True, slots=True)
+class WholeRow:
+    """A row as anybody may have written it, without its vector; None is what it has not."""
+
+    id: str
+    document: str | None
+    metadata: Mapping[str, Any] | None
+    uri: str | None
 
 
 class Caller(Protocol):
@@ -52,9 +63,8 @@ class Collection:
             dimension: of the vectors; None if it is not known yet.
             function: the embedding function; None for Chroma's default.
         """
-        function_name = persisted_name(function)
+        function_name, persisted = persisted_name(function), self.function_name
         model = self._chroma._model  # noqa: SLF001 - Chroma has no public name for it
-        persisted = (model.configuration_json.get("embedding_function") or {}).get("name")
         if model.dimension and dimension and model.dimension != dimension:
             raise EmbeddingMismatch(
                 f"Collection {self.name!r} holds vectors of dimension {model.dimension}, but the"
@@ -83,6 +93,13 @@ class Collection:
         self._store.call(
             lambda: self._chroma.get(limit=1, include=[]), f"loading the index of {self.name!r}"
         )
+
+    @property
+    def function_name(self) -> str | None:
+        """The name of the embedding function that Chroma wrote down; None if it did not."""
+        settings = self._chroma._model.configuration_json  # noqa: SLF001
+        name = (settings.get("embedding_function") or {}).get("name")
+        return None if name is None else str(name)
 
     @property
     def space(self) -> str:
@@ -198,8 +215,15 @@ class Collection:
     def set_aside(self) -> str:
         """Rename the collection, so that a new one can take its name; gives the new name."""
         aside = f"{self.name[:LONGEST_KEPT_NAME]}.damaged-{uuid4().hex[:8]}"
-        self._store.call(lambda: self._chroma.modify(name=aside), f"renaming {self.name!r}")
+        self.rename(aside)
         return aside
+
+    def rename(self, name: str) -> None:
+        """Give the collection another name, that none has; its id stays."""
+        self._store.call(
+            lambda: self._chroma.modify(name=name), f"renaming {self.name!r} to {name!r}"
+        )
+        self.name = name
 
     def check_index(self, *, besides: Container[str] = ()) -> None:
         """Read every vector, and query one; raise `IndexDamaged` if that cannot be done.
@@ -258,6 +282,51 @@ class Collection:
         columns = (found["documents"][0], found["metadatas"][0], found["distances"][0])
         return list(zip(*columns, strict=True))
 
+    def near(self, vector: NDArray[np.float32], count: int) -> list[tuple[str, float]]:
+        """The rows nearest to `vector`, whoever wrote them: (id, distance)."""
+
+        def query() -> dict[str, Any]:
+            found = self._chroma.query(
+                query_embeddings=cast("Any", [vector]), n_results=count, include=["distances"]
+            )
+            return cast("dict[str, Any]", found)
+
+        found = self._store.call(query, f"querying {self.name!r}")
+        return list(zip(found["ids"][0], found["distances"][0], strict=True))
+
+    def whole_rows(self, ids: Sequence[str]) -> list[WholeRow]:
+        """Up to `PAGE_ROWS` rows, whoever wrote them, without their vectors."""
+
+        def get() -> dict[str, Any]:
+            found = self._chroma.get(ids=list(ids), include=["documents", "metadatas", "uris"])
+            return cast("dict[str, Any]", found)
+
+        page = self._store.call(get, f"reading {len(ids)} rows of {self.name!r}")
+        columns = (page["ids"], page["documents"], page["metadatas"], page["uris"])
+        return [WholeRow(*row) for row in zip(*columns, strict=True)]
+
+    def write_whole(self, rows: Sequence[WholeRow], vectors: Sequence[NDArray[np.float32]]) -> None:
+        """Write rows just as they were in another collection."""
+        import numpy as np
+
+        alike: dict[tuple[bool, ...], list[int]] = {}
+        for at, row in enumerate(rows):  # Chroma takes a column for all rows, or for none
+            filled = (row.document is not None, bool(row.metadata), row.uri is not None)
+            alike.setdefault(filled, []).append(at)
+        for (document, metadata, uri), places in alike.items():
+            part = [rows[at] for at in places]
+            columns = {
+                "ids": [row.id for row in part],
+                "embeddings": np.stack([vectors[at] for at in places]),
+                "documents": [row.document for row in part] if document else None,
+                "metadatas": [row.metadata for row in part] if metadata else None,
+                "uris": [row.uri for row in part] if uri else None,
+            }
+            self._store.call(
+                lambda columns=columns: self._chroma.upsert(**columns),  # type: ignore[misc]
+                f"writing {len(part)} rows to {self.name!r}",
+            )
+
     def upsert(self, rows: Sequence[Row], vectors: NDArray[np.float32]) -> None:
         """Write rows with their vectors, shape (rows, dimension); existing ids are replaced.
 
@@ -308,6 +377,14 @@ class Collection:
             )
 
         self._store.call(write, f"updating {len(rows)} rows of {self.name!r}")
+
+    def remove_keys(self, keys: Mapping[str, Iterable[str]]) -> None:
+        """Take keys out of the metadata of rows, by id; an upsert would leave them there."""
+        metadatas = [dict.fromkeys(names) for names in keys.values()]
+        self._store.call(
+            lambda: self._chroma.update(ids=list(keys), metadatas=cast("Any", metadatas)),
+            f"updating {len(keys)} rows of {self.name!r}",
+        )
 
     def delete(self, ids: Sequence[str]) -> None:
         """Delete rows; ids that are not there do not matter."""

@@ -9,6 +9,9 @@ import re
 from reposync.errors import ConfigError
 
 _NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9._-]{1,510}[a-zA-Z0-9]")  # Chroma's rule
+_BESIDE = re.compile(r"\.reposync-new-[0-9a-f]{8}$")
+
+_KEPT_CHARS = 480  # Chroma allows 512
 
 
 def collection_name(repository: str) -> str:
@@ -21,6 +24,27 @@ def collection_name(repository: str) -> str:
     digest = hashlib.sha256(repository.encode()).hexdigest()[:8]
     slug = re.sub(r"[^a-zA-Z0-9._-]+|[.]{2,}", "-", repository).strip("._-")[:100].strip("._-")
     return f"{slug}-{digest}" if slug else f"repository-{digest}"
+
+
+def beside_name(collection: str) -> str:
+    """What the collection is called that is built beside `collection`, to replace it."""
+    return _derived(collection, "new")
+
+
+def replaced_name(collection: str) -> str:
+    """What `collection` is called while another one takes its place."""
+    return _derived(collection, "old")
+
+
+def is_beside(collection: str) -> bool:
+    """True if this is a `beside_name`."""
+    return _BESIDE.search(collection) is not None
+
+
+def _derived(collection: str, what: str) -> str:
+    # The same each time, so that whoever comes after a kill knows where to look.
+    digest = hashlib.sha256(collection.encode()).hexdigest()[:8]
+    return f"{collection[:_KEPT_CHARS].rstrip('._-')}.reposync-{what}-{digest}"
 
 
 def check_collection_name(name: str) -> None:

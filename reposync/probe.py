@@ -9,6 +9,7 @@ here, under the store lock that the parent holds:
 - ``vectors`` copies those that the index files hold, without Chroma, which may crash on them.
 - ``owners`` reads from Chroma's database alone whose rows the collection holds.
 - ``rows`` copies from there the rows of other repositories, to be written again with their vectors.
+- ``segments`` lists the folders that belong to a collection.
 """
 
 from __future__ import annotations
@@ -121,6 +122,12 @@ def rows_in_child(store: Store, collection: Collection, name: str, copy: Path) -
         raise IndexDamaged(f"The rows of {collection.name!r} cannot be saved: {last_words(child)}")
 
 
+def segments_in_child(store: Store) -> set[str] | None:
+    """The names of the index folders that belong to a collection; None if that cannot be said."""
+    child = run_child("segments", [str(store.folder)], FILES_SECONDS)
+    return set(json.loads(child.stdout)) if child.returncode == 0 else None
+
+
 def last_words(child: subprocess.CompletedProcess[str]) -> str:
     """Why a child process failed, in a line."""
     lines = child.stderr.strip().splitlines()
@@ -204,6 +211,12 @@ def rows(folder: str, collection_id: str, name: str, copy: str) -> None:
             document = metadata.pop("chroma:document", "")
             if metadata.get("repository") != name:
                 file.write(json.dumps((row_id, document, metadata)) + "\n")
+
+
+def segments(folder: str) -> list[str]:
+    """See `segments_in_child`."""
+    with _database(folder) as db:
+        return [str(name) for (name,) in db.execute("SELECT id FROM segments")]
 
 
 IDS, VECTORS = "ids.json", "vectors.npy"
@@ -345,6 +358,7 @@ if __name__ == "__main__":
         "files": files,
         "owners": owners,
         "rows": rows,
+        "segments": segments,
         "vectors": vectors,
     }
     sys.stdout.write(json.dumps(modes[mode](*arguments)))

@@ -95,20 +95,33 @@ def _look_at(
     All of it is read if index files changed outside of any hold since the generation `checked`, or
     a holder died; else a sample. A foreign client that only opens the store touches no index file.
     """
-    if is_unfinished(store, collection):
-        raise IndexDamaged(f"The index of {collection.name!r} was being mended.")
-    # After a clock was set back, generations may begin anew below what was checked.
-    begun_anew = state.generation < checked
-    doubtful = begun_anew or state.doubtful_at > checked
-    if doubtful:  # first of all: even listing ids makes Chroma load the index
-        _look_at_files(store, collection, died=begun_anew or state.died_at > checked)
-        check_in_child(store, collection)
+    doubtful = check_doubtful(store, collection, state, checked)
     ids = sorted(collection.ids(key.name))
     if doubtful:
         _compare_vectors(collection, manifest, ids)
     else:
         collection.check_vectors(ids[:: len(ids) // SAMPLE_ROWS + 1])
     return set(ids)
+
+
+def check_doubtful(store: Store, collection: Collection, state: State, checked: int) -> bool:
+    """Look at an index that may be half-written; to be done first: listing ids makes Chroma load it.
+
+    Returns:
+        True if it was in doubt.
+
+    Raises:
+        IndexDamaged: it cannot be read.
+    """
+    if is_unfinished(store, collection):
+        raise IndexDamaged(f"The index of {collection.name!r} was being mended.")
+    # After a clock was set back, generations may begin anew below what was checked.
+    begun_anew = state.generation < checked
+    doubtful = begun_anew or state.doubtful_at > checked
+    if doubtful:
+        _look_at_files(store, collection, died=begun_anew or state.died_at > checked)
+        check_in_child(store, collection)
+    return doubtful
 
 
 def _look_at_files(store: Store, collection: Collection, *, died: bool) -> None:

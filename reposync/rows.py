@@ -127,6 +127,13 @@ def make_id(repository: str, path: str, key: bytes, occurrence: int) -> str:
     return hashlib.blake2b(framed, digest_size=16).hexdigest()
 
 
+def find_occurrence(
+    row_id: str, repository: str, path: str, key: bytes, limit: int
+) -> int | None:
+    """Which occurrence below `limit` an id stands for; None if it is no function of these parts."""
+    return next((n for n in range(limit) if make_id(repository, path, key, n) == row_id), None)
+
+
 def text_key(text: str) -> bytes:
     """16 bytes that stand for an embedded text in the vector cache."""
     return hashlib.blake2b(text.encode(), digest_size=16).digest()

@@ -311,6 +311,28 @@ class Store:
 
         return Collection(self, _quiet(self.call(make, f"creating collection {name!r}")))
 
+    def create_like(self, name: str, model: str) -> Collection:
+        """Make an empty collection with all the settings and the metadata of the one named `model`.
+
+        Its embedding function is neither needed nor made: what was written down of it is copied.
+        """
+
+        def make() -> ChromaCollection:
+            theirs = self._chroma.get_collection(model, embedding_function=None)._model  # noqa: SLF001
+            if theirs.serialized_schema is None:
+                raise StoreRefused(
+                    f"{self.address} does not tell all settings of collection {model!r}, so that no"
+                    " other can be made like it. Upgrade the Chroma server."
+                )
+            return self._chroma.create_collection(
+                name,
+                schema=cast("Any", _Settings(theirs.serialized_schema)),
+                metadata=theirs.metadata,
+                embedding_function=None,
+            )
+
+        return Collection(self, _quiet(self.call(make, f"creating collection {name!r}")))
+
     def drop(self, name: str) -> None:
         """Delete a collection with all that is in it."""
         self.call(lambda: self._chroma.delete_collection(name), f"deleting collection {name!r}")
@@ -349,6 +371,17 @@ class Store:
         self.retries += 1
         if self._on_retry is not None:
             self._on_retry(error, pause)
+
+
+class _Settings:
+    """A collection's settings, as Chroma gave them and takes them."""
+
+    def __init__(self, schema: dict[str, Any]) -> None:
+        self._schema = schema
+
+    def serialize_to_json(self) -> dict[str, Any]:
+        """What Chroma asks of its own class, which cannot be made without the function."""
+        return self._schema
 
 
 def live_systems(folder: Path) -> list[System]:

@@ -35,6 +35,7 @@ from reposync.run_record import RunRecord
 from reposync.scan import Source
 from reposync.state import manifest_path, open_state
 from reposync.survey import Survey
+from reposync.swap import settle
 from reposync.tally import Tally
 from reposync.target import StoreChanged, Target
 from reposync.work import Workshop
@@ -108,6 +109,7 @@ def sync_repository(
 
     def run() -> SyncResult:
         with open_state(request.store, tell_damage) as manifest:
+            settle(request.store, request.lock, manifest, request.key)
             run = _Run(request, source, manifest, report, events, since)
             return run.run(full=full, allow_deletions=allow_deletions)
 

@@ -17,12 +17,14 @@ from reposync.manifest.file import (
     set_aside,
 )
 from reposync.manifest.listing import NEWEST, ChunkRow, FileRow, RepositoryRow
+from reposync.manifest.moves import RENAMED
 from reposync.manifest.runs import RunRow
 from reposync.manifest.state import UNFINISHED, Manifest, RepositoryKey, RepositoryRecord
 
 __all__ = [
     "FILE_NAME",
     "NEWEST",
+    "RENAMED",
     "UNFINISHED",
     "ChunkRow",
     "FileRow",

@@ -53,9 +53,17 @@ class VectorCache(Database):
                 ((model, key, vector.tobytes()) for model, key, vector in rows),
             )
 
+    def forget_vectors(self, model: str, keys: Iterable[bytes]) -> None:
+        """Drop vectors that are wrong."""
+        with self.transaction() as db:
+            db.executemany(
+                "DELETE FROM vectors WHERE model = ? AND text_hash = ?",
+                ((model, key) for key in keys),
+            )
+
     def evict(self, max_bytes: int) -> int:
         """Drop the oldest vectors that no row uses until `max_bytes` hold the rest; how many."""
-        excess = self._cached_bytes() - max_bytes
+        excess = self.cached()[1] - max_bytes
         if excess <= 0:
             return 0
         with self.transaction() as db:  # from here on nobody else begins to use a vector
@@ -73,5 +81,12 @@ class VectorCache(Database):
             db.executemany("DELETE FROM vectors WHERE id = ?", doomed)
         return len(doomed)
 
-    def _cached_bytes(self) -> int:
-        return int(self._all("SELECT coalesce(sum(length(vector)), 0) FROM vectors")[0][0])
+    def cached(self) -> tuple[int, int]:
+        """How many vectors are cached, and in how many bytes."""
+        count, size = self._all("SELECT count(*), coalesce(sum(length(vector)), 0) FROM vectors")[0]
+        return int(count), int(size)
+
+    def shrink(self) -> None:
+        """Give the room of what was dropped back to the disk; needs as much again meanwhile."""
+        self._all("VACUUM")
+        self._all("PRAGMA wal_checkpoint(TRUNCATE)")

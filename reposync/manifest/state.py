@@ -12,8 +12,10 @@ from typing import TYPE_CHECKING, Any
 from reposync.batch import Batch
 from reposync.manifest.cache import VectorCache
 from reposync.manifest.listing import Listings
+from reposync.manifest.moves import Moves
 from reposync.manifest.runs import RunLog
 from reposync.manifest.schema import IN_FLIGHT, OUTDATED, STORED
+from reposync.naming import is_beside
 from reposync.records import FileStat, Known, Redaction
 from reposync.rows import FileRecord, KnownRow, Row
 
@@ -55,7 +57,7 @@ class RepositoryRecord:
     checked: int
 
 
-class Manifest(VectorCache, RunLog, Listings):
+class Manifest(VectorCache, RunLog, Listings, Moves):
     """The state of all repositories of one store."""
 
     # -- repositories ----------------------------------------------------------------------------
@@ -70,13 +72,14 @@ class Manifest(VectorCache, RunLog, Listings):
         return RepositoryRecord(*rows[0]) if rows else None
 
     def repositories(self) -> list[tuple[RepositoryKey, RepositoryRecord]]:
-        """Every repository that is noted, by name."""
+        """Every repository that is noted, by name; not those that are only being built."""
         rows = self._all(
             "SELECT tenant, database, collection, name,"
             " id, path, collection_id, model, recipe, token, checked FROM repositories"
             " ORDER BY name, id"
         )
-        return [(RepositoryKey(*row[:4]), RepositoryRecord(*row[4:])) for row in rows]
+        found = [(RepositoryKey(*row[:4]), RepositoryRecord(*row[4:])) for row in rows]
+        return [(key, record) for key, record in found if not is_beside(key.collection)]
 
     def add_repository(self, key: RepositoryKey, path: str) -> RepositoryRecord:
         """Note a repository; it has no files yet."""

@@ -1,0 +1,54 @@
+"""What becomes of whole repositories: renamed, replaced by a better copy, forgotten."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from reposync.manifest.database import Database
+
+if TYPE_CHECKING:
+    from reposync.manifest.state import RepositoryKey
+
+RENAMED = "the repository was renamed"
+
+
+class Moves(Database):
+    """The part of the manifest that moves repositories as a whole."""
+
+    def remove_repository(self, repository: int) -> None:
+        """Forget a repository, its files, rows and runs; vectors stay cached."""
+        with self.transaction() as db:
+            db.execute("DELETE FROM repositories WHERE id = ?", (repository,))
+
+    def rename_repository(self, repository: int, key: RepositoryKey) -> None:
+        """Give a repository another name, and maybe another collection.
+
+        Its rows are noted as they were, under ids of the old name, until they are written again;
+        whoever syncs it before that writes them again, too.
+        """
+        with self.transaction() as db:
+            db.execute(
+                "UPDATE repositories SET collection = ?, name = ?, token = '' WHERE id = ?",
+                (key.collection, key.name, repository),
+            )
+            db.execute(
+                "UPDATE files SET redo = ? WHERE repository = ? AND skip IS NULL AND redo IS NULL",
+                (RENAMED, repository),
+            )
+
+    def adopt(self, repository: int, copy: int) -> None:
+        """Note of a repository what is noted of its copy, which is forgotten; runs are kept."""
+        with self.transaction() as db:
+            db.execute("DELETE FROM files WHERE repository = ?", (repository,))
+            for table in ("files", "runs"):
+                db.execute(
+                    f"UPDATE {table} SET repository = ? WHERE repository = ?",  # noqa: S608
+                    (repository, copy),
+                )
+            db.execute(
+                "UPDATE repositories SET (path, collection_id, model, recipe, token, checked) ="
+                " (SELECT path, collection_id, model, recipe, '', checked"
+                "  FROM repositories WHERE id = ?) WHERE id = ?",
+                (copy, repository),
+            )
+            db.execute("DELETE FROM repositories WHERE id = ?", (copy,))

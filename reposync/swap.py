@@ -1,0 +1,212 @@
+"""Replaces a collection by one that was built beside it, so that readers never see an empty one.
+
+Beside ``docs`` a complete ``docs.reposync-new-<digest>`` is built. Then, in one hold of the store
+lock: ``docs`` becomes ``docs.reposync-old-<digest>``, the new one becomes ``docs``, and the old one
+is deleted. Chroma cannot do all of it at once, so the names say how far it came:
+
+====== ====== ====== ================================================================
+live   new    old    what a kill left, and what the next call makes of it
+====== ====== ====== ================================================================
+yes    yes    no     the new one is incomplete: it is deleted, or its migration taken up
+no     yes    yes    it was complete: it gets the name
+yes    no     yes    it has the name: the old one is deleted
+====== ====== ====== ================================================================
+
+A mark in the state folder says that there may be something to settle, so that a sync need not ask
+Chroma. While a rebuild or migration runs, its lock says that there is not.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext, suppress
+from dataclasses import replace
+from pathlib import Path
+
+from reposync.collection import Collection
+from reposync.errors import SyncError, SyncInProgress
+from reposync.lock import ChromaLock, repository_lock, state_folder
+from reposync.lock.file import make_folder
+from reposync.manifest import Manifest, RepositoryKey
+from reposync.naming import beside_name, replaced_name
+from reposync.probe import segments_in_child
+from reposync.store import Store
+
+logger = logging.getLogger(__name__)
+
+FOLDER_NAME_CHARS = 36  # of an index's folder: a UUID
+
+
+def is_unsettled(store: Store, collection: str) -> bool:
+    """True if a rebuild or a migration of `collection` runs, or ended in the middle."""
+    return store.kind != "memory" and _mark(store, collection).exists()
+
+
+def settle(store: Store, lock: ChromaLock, manifest: Manifest, key: RepositoryKey) -> None:
+    """Finish or undo what a rebuild or a migration that was killed left beside `key`'s collection.
+
+    Does nothing while one is running.
+    """
+    if not is_unsettled(store, key.collection):
+        return
+    try:
+        with _alone(store, key.collection, 0):
+            _settle(store, lock, manifest, key, resumed="")
+            _mark(store, key.collection).unlink(missing_ok=True)
+    except SyncInProgress:
+        logger.info("collection %r is being built anew by another process", key.collection)
+
+
+@contextmanager
+def swapping(
+    store: Store,
+    lock: ChromaLock,
+    manifest: Manifest,
+    key: RepositoryKey,
+    *,
+    former: str = "",
+    resumed: str = "",
+) -> Iterator[None]:
+    """Be the only one who replaces `key`'s collection; settles before and after.
+
+    Args:
+        store, lock, manifest, key: where.
+        former: the name of the collection that `key`'s is to become by a mere rename.
+        resumed: the model whose migration may go on where it ended; else all begins anew.
+
+    Raises:
+        SyncInProgress: another process does so for too long.
+    """
+    mark = None if store.kind == "memory" else _mark(store, key.collection)
+    with _alone(store, key.collection, lock.timeout):
+        _settle(store, lock, manifest, key, resumed=resumed)
+        if mark is not None:
+            _write(mark, former or key.collection)
+        try:
+            yield
+        except BaseException:
+            if not resumed:
+                with suppress(SyncError):  # then the next call does it
+                    _settle(store, lock, manifest, key, resumed="")
+            raise
+        _settle(store, lock, manifest, key, resumed=resumed)
+        if mark is not None and not manifest.names_in(_beside(key)):
+            mark.unlink(missing_ok=True)
+
+
+def exchange(store: Store, key: RepositoryKey) -> None:
+    """Give `key`'s collection's name to the one beside it; call it under the lock."""
+    live, new = store.find(key.collection), store.find(beside_name(key.collection))
+    assert live is not None
+    assert new is not None
+    live.rename(replaced_name(key.collection))
+    new.rename(key.collection)
+
+
+def dispose(store: Store, lock: ChromaLock, collection: Collection) -> None:
+    """Delete a collection, and the folders of indexes that Chroma 1.5 leaves behind for ever."""
+    with lock.hold():
+        store.drop(collection.name)
+        if store.folder is None:
+            return
+        # In this order: a folder that is there had its entry before.
+        folders = [path for path in store.folder.iterdir() if len(path.name) == FOLDER_NAME_CHARS]
+        used = segments_in_child(store)
+        for folder in folders:
+            if used is not None and folder.name not in used and folder.is_dir():
+                shutil.rmtree(folder, ignore_errors=True)  # on Windows, a client may have it open
+
+
+def _settle(
+    store: Store, lock: ChromaLock, manifest: Manifest, key: RepositoryKey, *, resumed: str
+) -> None:
+    beside = _beside(key)
+    with lock.hold():
+        store.open()
+        live, old = store.find(key.collection), store.find(replaced_name(key.collection))
+        new = store.find(beside.collection)
+        if live is None:
+            live, new, old = _name_again(store, manifest, key, new, old)
+    if new is not None and old is not None:
+        resumed = ""
+        logger.warning(
+            "somebody made collection %r while it was replaced; what was in it before is kept as"
+            " %r: see whether anything is missing, and delete it",
+            key.collection,
+            old.name,
+        )
+    _settle_notes(manifest, key, live, resumed=resumed if new is not None else "")
+    if new is None and old is not None:
+        dispose(store, lock, old)
+    if new is not None and not manifest.names_in(beside):
+        dispose(store, lock, new)
+
+
+def _name_again(
+    store: Store,
+    manifest: Manifest,
+    key: RepositoryKey,
+    new: Collection | None,
+    old: Collection | None,
+) -> tuple[Collection | None, Collection | None, Collection | None]:
+    """Give a name that nobody has to whom it is due: (live, new, old) as they are then."""
+    if old is not None:
+        (old if new is None else new).rename(key.collection)
+        return (old, None, None) if new is None else (new, None, old)
+    former = None
+    if is_unsettled(store, key.collection):
+        name = _mark(store, key.collection).read_text("utf-8")
+        if not manifest.names_in(replace(key, collection=name)):
+            former = store.find(name)
+    if former is not None:
+        former.rename(key.collection)
+    return former, new, None
+
+
+def _settle_notes(
+    manifest: Manifest, key: RepositoryKey, live: Collection | None, *, resumed: str
+) -> None:
+    """What is noted of the copy is noted of the original, once it has its place; or forgotten."""
+    for name in manifest.names_in(_beside(key)):
+        copy = manifest.repository(replace(_beside(key), name=name))
+        original = manifest.repository(replace(key, name=name))
+        assert copy is not None
+        if original is not None and live is not None and copy.collection_id == live.id:
+            manifest.adopt(original.id, copy.id)
+        elif not resumed or copy.model != resumed:
+            manifest.remove_repository(copy.id)
+
+
+def _beside(key: RepositoryKey) -> RepositoryKey:
+    return replace(key, collection=beside_name(key.collection))
+
+
+# -- so that others know -------------------------------------------------------------------------
+
+
+@contextmanager
+def _alone(store: Store, collection: str, timeout: float) -> Iterator[None]:
+    folder = state_folder(store)
+    busy = repository_lock(folder, f"swap-{_digest(collection)}", timeout)
+    with nullcontext() if store.kind == "memory" else busy:
+        yield
+
+
+def _mark(store: Store, collection: str) -> Path:
+    return state_folder(store) / f"swap-{_digest(collection)}"
+
+
+def _write(mark: Path, collection: str) -> None:
+    make_folder(mark.parent)
+    with mark.open("w", encoding="utf-8") as file:
+        file.write(collection)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _digest(collection: str) -> str:
+    return hashlib.sha256(collection.encode()).hexdigest()[:16]
