@@ -282,6 +282,15 @@ class Collection:
         columns = (found["documents"][0], found["metadatas"][0], found["distances"][0])
         return list(zip(*columns, strict=True))
 
+    def copy_metadata(self, other: Collection) -> None:
+        """Take over what a host noted of another collection; not how its index was set up."""
+        theirs = other._chroma.metadata or {}  # noqa: SLF001 - of our own class
+        metadata = {key: value for key, value in theirs.items() if not key.startswith("hnsw:")}
+        if metadata and metadata != self._chroma.metadata:
+            self._store.call(
+                lambda: self._chroma.modify(metadata=metadata), f"describing {self.name!r}"
+            )
+
     def near(self, vector: NDArray[np.float32], count: int) -> list[tuple[str, float]]:
         """The rows nearest to `vector`, whoever wrote them: (id, distance)."""
 

@@ -105,7 +105,7 @@ def _look_at(
 
 
 def check_doubtful(store: Store, collection: Collection, state: State, checked: int) -> bool:
-    """Look at an index that may be half-written; to be done first: listing ids makes Chroma load it.
+    """Look at an index that may be half-written, before anything else makes Chroma load it.
 
     Returns:
         True if it was in doubt.

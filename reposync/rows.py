@@ -17,6 +17,14 @@ from reposync.records import Chunk, FileStat, Redaction, SkipReason
 ROW_FORMAT = "1"
 """Part of the recipe: raise it when ids, metadata or the embedded text are made otherwise."""
 
+METADATA_KEYS = frozenset(
+    {
+        *("repository", "path", "chunk_index", "start_line", "end_line", "language"),
+        *("symbol", "kind", "context", "content_hash", "model", "recipe", "cell"),
+    }
+)
+"""What the metadata of a row can hold."""
+
 
 @dataclass(frozen=True, slots=True)
 class Row:
@@ -127,9 +135,7 @@ def make_id(repository: str, path: str, key: bytes, occurrence: int) -> str:
     return hashlib.blake2b(framed, digest_size=16).hexdigest()
 
 
-def find_occurrence(
-    row_id: str, repository: str, path: str, key: bytes, limit: int
-) -> int | None:
+def find_occurrence(row_id: str, repository: str, path: str, key: bytes, limit: int) -> int | None:
     """Which occurrence below `limit` an id stands for; None if it is no function of these parts."""
     return next((n for n in range(limit) if make_id(repository, path, key, n) == row_id), None)
 

@@ -28,7 +28,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from reposync.collection import Collection
-from reposync.errors import SyncError, SyncInProgress
+from reposync.errors import CollectionGone, SyncError, SyncInProgress
 from reposync.lock import ChromaLock, repository_lock, state_folder
 from reposync.lock.file import make_folder
 from reposync.manifest import Manifest, RepositoryKey
@@ -101,9 +101,14 @@ def swapping(
 def exchange(store: Store, key: RepositoryKey) -> None:
     """Give `key`'s collection's name to the one beside it; call it under the lock."""
     live, new = store.find(key.collection), store.find(beside_name(key.collection))
-    assert live is not None
-    assert new is not None
-    live.rename(replaced_name(key.collection))
+    if new is None:
+        raise CollectionGone(
+            f"The collection that was to replace {key.collection!r} was deleted meanwhile. Call"
+            " this again."
+        )
+    if live is not None:
+        new.copy_metadata(live)
+        live.rename(replaced_name(key.collection))
     new.rename(key.collection)
 
 

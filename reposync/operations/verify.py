@@ -1,0 +1,198 @@
+"""`verify_repository`: is the collection what it should be? Nothing is written."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import ExitStack, closing
+from typing import get_args
+
+from reposync.collection import Collection
+from reposync.config import SyncConfig
+from reposync.embed import make_embedder
+from reposync.errors import ConfigError, IndexDamaged, SyncInProgress, UnknownRepository
+from reposync.freshness import State
+from reposync.lock import ChromaLock
+from reposync.naming import collection_name
+from reposync.opened import Opened, opened, opened_store
+from reposync.operations.alone import patience
+from reposync.operations.compare import Comparison
+from reposync.operations.findings import Finding, Level, VerifyReport
+from reposync.operations.recorded import Asked, recorded_function, recorded_request
+from reposync.operations.vector_check import VectorCheck
+from reposync.operations.wanted import Wanted, WantedByFiles, wanted_by_manifest
+from reposync.reconcile import check_doubtful
+from reposync.records import Known
+from reposync.store import Store
+from reposync.swap import is_unsettled
+
+MAX_LOOKS = 3
+
+
+def verify_repository(
+    name: str,
+    path: str | os.PathLike[str] | None = None,
+    *,
+    ref: str | None = None,
+    store: object = None,
+    collection: str | None = None,
+    level: Level = "content",
+    embedding_function: object = None,
+    config: SyncConfig | None = None,
+) -> VerifyReport:
+    """Compare what is noted of a repository with what its collection holds, and with its files.
+
+    Nothing is written. The store lock is held for a page of rows at a time. At every level some
+    vectors are read, and looked for in the vector index.
+
+    Args:
+        name: of the repository.
+        path: its folder, or git URL, to compare with its files, too, as a sync would see them.
+        ref: as for `reposync.sync_repository`.
+        store: as for `reposync.sync_repository`.
+        collection: its collection; needed only if repositories of this name are in several.
+        level: "ids": is each row there, and no other? With `path`: has any file changed, by its
+            stat? "content": are text and metadata of each row as they were written? With `path`:
+            as each file, read and cut anew, gives them? "vectors": is the vector of each row the
+            one that was computed for its text?
+        embedding_function: that of the repository's syncs, to compute a sample of the vectors anew
+            at the level "vectors".
+        config: as for the repository's syncs.
+
+    Raises:
+        UnknownRepository: no such repository was synced into the store.
+        SyncInProgress: the repository was being changed all the while.
+        EmbeddingMismatch: `embedding_function` is not the one of the repository's syncs.
+
+    >>> print(verify_repository("project", "project", store="chroma"))
+    project: sound (2 files, 2 rows and 2 vectors compared)
+    """
+    config = config or SyncConfig()
+    if level not in get_args(Level):
+        raise ConfigError(f"level={level!r} is none of {', '.join(get_args(Level))}.")
+    began = time.monotonic()
+    with opened_store(store, **patience(config)) as found:
+        lock = ChromaLock(found, config.lock_timeout)
+        asked = Asked(path, ref, store, level, embedding_function, config)
+        try:
+            with opened(found, name, collection) as one:
+                report = verify(one, lock, asked)
+        except UnknownRepository:
+            lost = None if path is None else _without_notes(found, lock, name, collection, level)
+            if lost is None:
+                raise
+            report = lost
+    return report.model_copy(update={"duration_seconds": time.monotonic() - began})
+
+
+def verify(one: Opened, lock: ChromaLock, asked: Asked) -> VerifyReport:
+    """Look again as long as somebody syncs the repository meanwhile: what is in flight is no damage.
+
+    Raises:
+        SyncInProgress: it never was still.
+    """
+    for _ in range(MAX_LOOKS):
+        before = _notes(one)
+        report = _look(one, lock, asked, before[0])
+        if report.ok or _notes(one) == before:
+            return report
+    raise SyncInProgress(
+        f"{one.key.name!r} was changed each time while it was verified. Wait for its sync to end."
+    )
+
+
+def _notes(one: Opened) -> tuple[Mapping[str, Known], object]:
+    return one.manifest.files(one.record.id), one.manifest.all_rows(one.record.id)
+
+
+def _look(one: Opened, lock: ChromaLock, asked: Asked, known: Mapping[str, Known]) -> VerifyReport:
+    findings: list[Finding] = []
+    report = findings.append
+    counts: dict[str, int] = {}
+    with ExitStack() as stack:
+        if is_unsettled(one.store, one.key.collection):
+            detail = "a rebuild, a migration or a renaming is under way, or ended in the middle"
+            report(Finding(kind="collection", detail=detail))
+        by_files: WantedByFiles | None = None
+        wanted = wanted_by_manifest(one, known, report)
+        if asked.path is not None:
+            request = recorded_request(one, asked)
+            source = stack.enter_context(closing(request.open_source()))
+            cut = asked.level != "ids"
+            by_files = WantedByFiles(one, known, request, source, report, cut=cut)
+            wanted = iter(by_files)
+        try:
+            opened = _open(one, lock, report)
+            if opened is not None:
+                counts = _compare(one, lock, asked, wanted, report, *opened)
+        except IndexDamaged as damage:
+            report(Finding(kind="index", detail=str(damage)))
+        for _ in wanted:
+            pass  # what is amiss with files is said all the same
+    return VerifyReport(
+        repository=one.key.name,
+        collection=one.key.collection,
+        level=asked.level,
+        findings=tuple(findings),
+        files=by_files.files if by_files else 0,
+        **counts,
+    )
+
+
+def _open(
+    one: Opened, lock: ChromaLock, report: Callable[[Finding], None]
+) -> tuple[Collection, list[str]] | None:
+    """The collection, and the ids of the rows that claim to be the repository's."""
+    with lock.hold(write=False) as hold:
+        one.store.open()
+        live = one.store.find(one.key.collection)
+        if live is None:
+            if one.manifest.count_rows(one.record.id):
+                report(Finding(kind="collection", detail="the collection is gone"))
+            return None
+        check_doubtful(one.store, live, hold.state if hold else State(), one.record.checked)
+        return live, live.ids(one.key.name)
+
+
+def _compare(
+    one: Opened,
+    lock: ChromaLock,
+    asked: Asked,
+    wanted: Iterable[Wanted],
+    report: Callable[[Finding], None],
+    live: Collection,
+    ids: Sequence[str],
+) -> dict[str, int]:
+    """Compare the rows; how many, and how many vectors."""
+    thorough = asked.level == "vectors"
+    embedder = None
+    if thorough and asked.function is not None:
+        function, config = recorded_function(one, asked)
+        embedder = make_embedder(function, model_id=config.model_id, batch_size=config.batch_rows)
+    vectors = VectorCheck(
+        one, live, lock, report, total=len(ids), every=thorough, embedder=embedder
+    )
+    rows = Comparison(one, live, lock, vectors, report, content=asked.level != "ids")
+    rows.compare(wanted, ids)
+    vectors.finish()
+    return {"rows": rows.rows, "vectors": vectors.vectors, "computed": vectors.computed}
+
+
+def _without_notes(
+    store: Store, lock: ChromaLock, name: str, collection: str | None, level: Level
+) -> VerifyReport | None:
+    """What can be said of a repository of which nothing is noted; None if it has no rows either."""
+    collection = collection_name(name) if collection is None else collection
+    finding = Finding(
+        kind="manifest", detail="nothing is noted of it; a sync notes what the collection holds"
+    )
+    with lock.hold(write=False):
+        store.open()
+        live = store.find(collection)
+        try:
+            if live is None or not live.ids(name):
+                return None
+        except IndexDamaged as damage:
+            finding = Finding(kind="index", detail=str(damage))
+    return VerifyReport(repository=name, collection=collection, level=level, findings=(finding,))
