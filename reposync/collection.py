@@ -284,7 +284,7 @@ class Collection:
 
     def copy_metadata(self, other: Collection) -> None:
         """Take over what a host noted of another collection; not how its index was set up."""
-        theirs = other._chroma.metadata or {}  # noqa: SLF001 - of our own class
+        theirs = other._chroma.metadata or {}
         metadata = {key: value for key, value in theirs.items() if not key.startswith("hnsw:")}
         if metadata and metadata != self._chroma.metadata:
             self._store.call(

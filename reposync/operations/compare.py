@@ -51,13 +51,24 @@ class Comparison:
         there = set(found)
         strangers = there.difference(self._one.manifest.all_rows(self._one.record.id))
         incomplete = set()
-        for page in _by_page(wanted):
+        for page in _by_page(self._old(wanted, there)):
             for file in page:
                 strangers.difference_update(file.digests)
                 if file.incomplete:
                     incomplete.add(file.path)
             self._compare_page(page, there)
         self._judge_strangers(sorted(strangers), incomplete)
+
+    def _old(self, wanted: Iterable[Wanted], there: set[str]) -> Iterator[Wanted]:
+        """All files but those that nobody has heard of yet."""
+        for file in wanted:
+            if file.new and there.isdisjoint(file.digests):
+                self._report(Finding(kind="missing", path=file.path, detail="it is not indexed"))
+                continue
+            if file.new:
+                detail = "nothing is noted of this file, and rows of it are there"
+                self._report(Finding(kind="manifest", path=file.path, detail=detail))
+            yield file
 
     # -- what should be there --------------------------------------------------------------------
 

@@ -22,6 +22,7 @@ FindingKind = Literal[
     "model",
     "index",
     "collection",
+    "unsettled",
     "manifest",
     "outdated",
     "unfinished",
@@ -87,7 +88,8 @@ class VerifyReport(Report):
         return dict(Counter(finding.kind for finding in self.findings))
 
     def __str__(self) -> str:
-        compared = f"{self.files} files, {self.rows} rows and {self.vectors} vectors compared"
+        files = f"{self.files} files, " if self.files else ""
+        compared = f"{files}{self.rows} rows and {self.vectors} vectors compared"
         if self.ok:
             return f"{self.repository}: sound ({compared})"
         kinds = ", ".join(f"{count} {kind}" for kind, count in self.counts.items())

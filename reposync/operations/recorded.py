@@ -64,7 +64,7 @@ def recorded_request(one: Opened, asked: Asked) -> Request:
         EmbeddingMismatch: the embedding function is not the one of the repository's syncs.
     """
     assert asked.path is not None
-    function, config = recorded_function(one, asked)
+    function, config = recorded_function(one.key.name, one.record.model, asked)
     request = make_request(
         asked.path, one.key.name, asked.store, one.key.collection, function, config, ref=asked.ref
     )
@@ -73,23 +73,27 @@ def recorded_request(one: Opened, asked: Asked) -> Request:
 
 
 def recorded_function(
-    one: Opened, asked: Asked, function_name: str | None = None
+    name: str, model: str, asked: Asked, function_name: str = ""
 ) -> tuple[object, SyncConfig]:
-    """An embedding function and settings that give the model of the repository's rows.
+    """An embedding function and settings that give the model of a repository's rows.
 
     Args:
-        one: the repository.
+        name: of the repository.
+        model: of its rows; "" if it has none.
         asked: what the caller passed.
         function_name: what Chroma wrote down with the collection, if that is known.
+
+    Raises:
+        EmbeddingMismatch: the embedding function is not the one of the repository's syncs.
     """
-    model, config = one.record.model, asked.config
-    passed = identify(asked.function, config.model_id).fingerprint
+    passed = identify(asked.function, asked.config.model_id).fingerprint
     if model in ("", passed):
-        return asked.function, config
+        return asked.function, asked.config
     if asked.function is not None:
         raise EmbeddingMismatch(
-            f"{one.key.name!r} was synced with the model {model!r}, but the embedding function that"
-            f" was passed is {passed!r}. Pass the one of its syncs, or none; to change the model,"
-            " call migrate_model."
+            f"{name!r} was synced with the model {model!r}, but the embedding function that was"
+            f" passed is {passed!r}. Pass the one of its syncs, or none; to change the model, call"
+            " migrate_model."
         )
-    return NoFunction(function_name or model), config.model_copy(update={"model_id": model})
+    config = asked.config.model_copy(update={"model_id": model})
+    return NoFunction(function_name or model), config

@@ -117,12 +117,10 @@ def rename_repository(
             key, record = find_repository(found, manifest, old, collection)
         except UnknownRepository as unknown:
             key, record = _begun(found, manifest, lock, old, new, unknown)
-        if key.name == new:  # a former call was killed
-            target = key
-        else:
-            target = _target(found, manifest, lock, key, new)
+        begun = key.name == new  # a former call was killed
+        target = key if begun else _target(found, manifest, lock, key, new)
         with no_syncs(found, lock, [key, target]):
-            if key.name == old:
+            if not begun:
                 open_and_compare(found, lock, manifest, key, record, record.model)
             if target.collection != key.collection:
                 # Leaving it gives the collection its new name, as whoever comes after a kill does.

@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection as Ids, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -86,19 +86,19 @@ class VectorCheck:
         self._asked += 1
         return (self._asked - 1) % self._step == 0
 
-    def read(self, ids: Ids[str]) -> None:
+    def read(self, ids: set[str]) -> None:
         """Read vectors; call it under the lock."""
         if len(self._lost) < MAX_LOST:
             found = self._live.readable_vectors(sorted(ids))
             self._read.update(found)
-            self._lost.update(set(ids) - found.keys())
+            self._lost.update(ids - found.keys())
 
     def compare(
         self, row_id: str, file: Wanted, content: tuple[str, Mapping[str, Any]], *, sound: bool
     ) -> None:
         """Compare the vector of a row, if it was read; `sound` if the row is as it was written."""
         if row_id in self._lost:
-            self._found("vector", file.path, row_id, "its vector cannot be read")
+            self._found("unreadable", file.path, row_id, "its vector cannot be read")
         vector = self._read.pop(row_id, None)
         row = file.rows.get(row_id)
         if vector is None or (row is None and not sound):

@@ -6,6 +6,7 @@ import os
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack, closing
+from dataclasses import dataclass
 from typing import get_args
 
 from reposync.collection import Collection
@@ -14,6 +15,7 @@ from reposync.embed import make_embedder
 from reposync.errors import ConfigError, IndexDamaged, SyncInProgress, UnknownRepository
 from reposync.freshness import State
 from reposync.lock import ChromaLock
+from reposync.manifest import RepositoryKey
 from reposync.naming import collection_name
 from reposync.opened import Opened, opened, opened_store
 from reposync.operations.alone import patience
@@ -79,15 +81,20 @@ def verify_repository(
             with opened(found, name, collection) as one:
                 report = verify(one, lock, asked)
         except UnknownRepository:
-            lost = None if path is None else _without_notes(found, lock, name, collection, level)
+            lost = None if path is None else without_notes(found, lock, name, collection)
             if lost is None:
                 raise
-            report = lost
+            report = VerifyReport(
+                repository=name,
+                collection=lost.key.collection,
+                level=level,
+                findings=lost.findings,
+            )
     return report.model_copy(update={"duration_seconds": time.monotonic() - began})
 
 
 def verify(one: Opened, lock: ChromaLock, asked: Asked) -> VerifyReport:
-    """Look again as long as somebody syncs the repository meanwhile: what is in flight is no damage.
+    """Look again as long as somebody syncs it meanwhile: what is in flight is no damage.
 
     Raises:
         SyncInProgress: it never was still.
@@ -113,7 +120,7 @@ def _look(one: Opened, lock: ChromaLock, asked: Asked, known: Mapping[str, Known
     with ExitStack() as stack:
         if is_unsettled(one.store, one.key.collection):
             detail = "a rebuild, a migration or a renaming is under way, or ended in the middle"
-            report(Finding(kind="collection", detail=detail))
+            report(Finding(kind="unsettled", detail=detail))
         by_files: WantedByFiles | None = None
         wanted = wanted_by_manifest(one, known, report)
         if asked.path is not None:
@@ -168,7 +175,7 @@ def _compare(
     thorough = asked.level == "vectors"
     embedder = None
     if thorough and asked.function is not None:
-        function, config = recorded_function(one, asked)
+        function, config = recorded_function(one.key.name, one.record.model, asked)
         embedder = make_embedder(function, model_id=config.model_id, batch_size=config.batch_rows)
     vectors = VectorCheck(
         one, live, lock, report, total=len(ids), every=thorough, embedder=embedder
@@ -179,20 +186,41 @@ def _compare(
     return {"rows": rows.rows, "vectors": vectors.vectors, "computed": vectors.computed}
 
 
-def _without_notes(
-    store: Store, lock: ChromaLock, name: str, collection: str | None, level: Level
-) -> VerifyReport | None:
+@dataclass(frozen=True)
+class Lost:
+    """A repository of which nothing is noted, as far as its collection tells.
+
+    Attributes:
+        key: what it is told apart by.
+        findings: that it is so.
+        model: of its rows.
+        function_name: what Chroma wrote down with the collection; "" if it did not.
+    """
+
+    key: RepositoryKey
+    findings: tuple[Finding, ...]
+    model: str = ""
+    function_name: str = ""
+
+
+def without_notes(store: Store, lock: ChromaLock, name: str, collection: str | None) -> Lost | None:
     """What can be said of a repository of which nothing is noted; None if it has no rows either."""
     collection = collection_name(name) if collection is None else collection
-    finding = Finding(
-        kind="manifest", detail="nothing is noted of it; a sync notes what the collection holds"
-    )
+    key = RepositoryKey(store.tenant, store.database, collection, name)
     with lock.hold(write=False):
         store.open()
         live = store.find(collection)
+        if live is None:
+            return None
+        function_name = live.function_name or ""
         try:
-            if live is None or not live.ids(name):
+            ids = live.ids(name)
+            if not ids:
                 return None
+            ((_, _, metadata),) = live.contents(ids[:1])
         except IndexDamaged as damage:
             finding = Finding(kind="index", detail=str(damage))
-    return VerifyReport(repository=name, collection=collection, level=level, findings=(finding,))
+            return Lost(key, (finding,), function_name=function_name)
+    detail = "nothing is noted of it; a sync notes what the collection holds"
+    finding = Finding(kind="manifest", detail=detail)
+    return Lost(key, (finding,), str(metadata.get("model", "")), function_name)

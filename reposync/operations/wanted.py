@@ -25,12 +25,14 @@ class Wanted:
         digests: see `reposync.rows.KnownRow`, by id.
         rows: the rows themselves, by id, where the file was cut anew; else empty.
         incomplete: the manifest does not note all of its rows.
+        new: the manifest notes nothing of it at all.
     """
 
     path: str
     digests: Mapping[str, bytes]
     rows: Mapping[str, Row] = field(default_factory=dict)
     incomplete: bool = False
+    new: bool = False
 
 
 def wanted_by_manifest(one: Opened, known: Mapping[str, Known], report: Report) -> Iterator[Wanted]:
@@ -94,6 +96,8 @@ class WantedByFiles:
             if action.kind == "keep" and rows is not None:
                 left.discard(action.path)
                 yield self._as_cut(self._known[action.path], rows)
+            elif rows:
+                yield Wanted(action.path, *_by_id(rows), new=True)
         for path in sorted(left):
             yield as_noted(self._one, self._known[path], self._report)
 
@@ -132,7 +136,7 @@ class WantedByFiles:
         file = self._known.get(path)
         if kind == "fail":
             self._found("unreadable", path, action.reason)
-        elif kind == "add" and rows != []:  # a notebook may be without a word
+        elif kind == "add" and rows is None:  # else it is told when its rows are looked for
             self._found("missing", path, f"not indexed: {action.reason}")
         elif kind == "rename":
             self._found("outdated", path, f"indexed as {action.old_path}, which is gone")
@@ -144,9 +148,8 @@ class WantedByFiles:
 
     def _as_cut(self, file: Known, rows: Iterable[Row]) -> Wanted:
         """What a file says, which the manifest should note alike."""
-        wanted = {row.id: row for row in rows}
+        digests, wanted = _by_id(rows)
         noted = self._one.manifest.rows(self._one.record.id, file.path)
-        digests = {row_id: row.digest for row_id, row in wanted.items()}
         stored = {row_id: row.digest for row_id, row in noted.items() if row.stored}
         if stored != digests or file.chunks != len(digests):
             detail = "its rows are noted otherwise than its text gives them"
@@ -155,6 +158,11 @@ class WantedByFiles:
 
     def _found(self, kind: FindingKind, path: str, detail: str) -> None:
         self._report(Finding(kind=kind, path=path, detail=detail))
+
+
+def _by_id(rows: Iterable[Row]) -> tuple[dict[str, bytes], dict[str, Row]]:
+    wanted = {row.id: row for row in rows}
+    return {row_id: row.digest for row_id, row in wanted.items()}, wanted
 
 
 def as_noted(one: Opened, file: Known, report: Report) -> Wanted:
