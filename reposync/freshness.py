@@ -206,6 +206,7 @@ class Hold:
         warned: the others know that it writes.
         refreshed: somebody else wrote before it, so that clients were brought up to date.
         loaded: after that, the index that is written to was loaded again.
+        shut: readers of this process wait for its end, too.
     """
 
     folder: FolderState
@@ -213,6 +214,7 @@ class Hold:
     warned: bool = False
     refreshed: bool = False
     loaded: bool = False
+    shut: bool = False
 
     def will_write(self) -> None:
         """Warn the others before the first write; a kill after this is noticed by them."""

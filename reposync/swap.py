@@ -56,7 +56,6 @@ def settle(store: Store, lock: ChromaLock, manifest: Manifest, key: RepositoryKe
     try:
         with _alone(store, key.collection, 0):
             _settle(store, lock, manifest, key, resumed="")
-            _mark(store, key.collection).unlink(missing_ok=True)
     except SyncInProgress:
         logger.info("collection %r is being built anew by another process", key.collection)
 
@@ -81,11 +80,10 @@ def swapping(
     Raises:
         SyncInProgress: another process does so for too long.
     """
-    mark = None if store.kind == "memory" else _mark(store, key.collection)
     with _alone(store, key.collection, lock.timeout):
         _settle(store, lock, manifest, key, resumed=resumed)
-        if mark is not None:
-            _write(mark, former or key.collection)
+        if store.kind != "memory":
+            _write(_mark(store, key.collection), former or key.collection)
         try:
             yield
         except BaseException:
@@ -94,12 +92,11 @@ def swapping(
                     _settle(store, lock, manifest, key, resumed="")
             raise
         _settle(store, lock, manifest, key, resumed=resumed)
-        if mark is not None and not manifest.names_in(_beside(key)):
-            mark.unlink(missing_ok=True)
 
 
-def exchange(store: Store, key: RepositoryKey) -> None:
+def exchange(store: Store, lock: ChromaLock, key: RepositoryKey) -> None:
     """Give `key`'s collection's name to the one beside it; call it under the lock."""
+    lock.shut_out_readers()  # for a moment, nobody has the name
     live, new = store.find(key.collection), store.find(beside_name(key.collection))
     if new is None:
         raise CollectionGone(
@@ -147,8 +144,12 @@ def _settle(
     _settle_notes(manifest, key, live, resumed=resumed if new is not None else "")
     if new is None and old is not None:
         dispose(store, lock, old)
-    if new is not None and not manifest.names_in(beside):
+    if manifest.names_in(beside):
+        return  # a migration goes on there
+    if new is not None:
         dispose(store, lock, new)
+    if store.kind != "memory":
+        _mark(store, key.collection).unlink(missing_ok=True)
 
 
 def _name_again(

@@ -203,6 +203,12 @@ class ChromaLock:
                 with self._holding(taken, thread=threading.get_ident(), write=write) as held:
                     yield held.hold
 
+    def shut_out_readers(self) -> None:
+        """Until the hold ends, have `reading` in this process wait for it, as in others."""
+        held = _held.get(self._key)
+        if held is not None and held.hold is not None:
+            held.hold.shut = True
+
     # -- taking it -------------------------------------------------------------------------------
 
     @property
@@ -327,10 +333,10 @@ class ChromaLock:
 
     @property
     def _loading(self) -> bool:
-        """True if a hold of this process brought clients up to date and has loaded no index yet."""
+        """True while a hold of this process is shut, or has clients that loaded no index yet."""
         held = _held.get(self._key)
         hold = held.hold if held else None
-        return hold is not None and hold.refreshed and not hold.loaded
+        return hold is not None and (hold.shut or (hold.refreshed and not hold.loaded))
 
 
 def _forget(held: _Held) -> None:

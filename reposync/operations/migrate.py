@@ -168,7 +168,7 @@ def _migrate(
             _check_alone(store, manifest, lock, key)
             with lock.hold():
                 store.open()
-                exchange(store, key)
+                exchange(store, lock, key)
     return last, first.chunks.embedded + last.chunks.embedded
 
 

@@ -138,7 +138,7 @@ def _rebuild(one: Opened, lock: ChromaLock) -> tuple[int, int]:
             with watch.hold():
                 if last or (watch.undisturbed and store.kind == "folder"):
                     rows = len(new.all_ids())
-                    exchange(store, key)
+                    exchange(store, watch, key)
                     return rows, passes
     raise AssertionError("the last pass is alone")
 
