@@ -42,8 +42,8 @@ FOLDER_NAME_CHARS = 36  # of an index's folder: a UUID
 
 
 def is_unsettled(store: Store, collection: str) -> bool:
-    """True if a rebuild or a migration of `collection` runs, or ended in the middle."""
-    return store.kind != "memory" and _mark(store, collection).exists()
+    """True if a rebuild or the like of `collection` runs, or ended in the middle."""
+    return bool(_marked(store, collection))
 
 
 def settle(store: Store, lock: ChromaLock, manifest: Manifest, key: RepositoryKey) -> None:
@@ -51,13 +51,9 @@ def settle(store: Store, lock: ChromaLock, manifest: Manifest, key: RepositoryKe
 
     Does nothing while one is running.
     """
-    if not is_unsettled(store, key.collection):
-        return
-    try:
-        with _alone(store, key.collection, 0):
-            _settle(store, lock, manifest, key, resumed="")
-    except SyncInProgress:
-        logger.info("collection %r is being built anew by another process", key.collection)
+    for collection in _marked(store, key.collection):
+        with suppress(SyncInProgress), _alone(store, collection, 0):
+            _settle(store, lock, manifest, replace(key, collection=collection))
 
 
 @contextmanager
@@ -83,15 +79,15 @@ def swapping(
     with _alone(store, key.collection, lock.timeout):
         _settle(store, lock, manifest, key, resumed=resumed)
         if store.kind != "memory":
-            _write(_mark(store, key.collection), former or key.collection)
+            _write(_mark(store, key.collection), [key.collection, former])
         try:
             yield
         except BaseException:
             if not resumed:
                 with suppress(SyncError):  # then the next call does it
-                    _settle(store, lock, manifest, key, resumed="")
+                    _settle(store, lock, manifest, key, former=former)
             raise
-        _settle(store, lock, manifest, key, resumed=resumed)
+        _settle(store, lock, manifest, key, former=former, resumed=resumed)
 
 
 def exchange(store: Store, lock: ChromaLock, key: RepositoryKey) -> None:
@@ -110,21 +106,32 @@ def exchange(store: Store, lock: ChromaLock, key: RepositoryKey) -> None:
 
 
 def dispose(store: Store, lock: ChromaLock, collection: Collection) -> None:
-    """Delete a collection, and the folders of indexes that Chroma 1.5 leaves behind for ever."""
+    """Delete a collection, with the folder of its index."""
     with lock.hold():
         store.drop(collection.name)
-        if store.folder is None:
-            return
-        # In this order: a folder that is there had its entry before.
-        folders = [path for path in store.folder.iterdir() if len(path.name) == FOLDER_NAME_CHARS]
-        used = segments_in_child(store)
-        for folder in folders:
-            if used is not None and folder.name not in used and folder.is_dir():
-                shutil.rmtree(folder, ignore_errors=True)  # on Windows, a client may have it open
+        _clear_folders(store)
+
+
+def _clear_folders(store: Store) -> None:
+    """Remove the indexes of collections that are gone: Chroma 1.5 leaves them there for ever."""
+    if store.folder is None:
+        return
+    # In this order: a folder that is there had its entry before.
+    folders = [path for path in store.folder.iterdir() if len(path.name) == FOLDER_NAME_CHARS]
+    used = segments_in_child(store)
+    for folder in folders:
+        if used is not None and folder.name not in used and folder.is_dir():
+            shutil.rmtree(folder, ignore_errors=True)  # on Windows, a client may have it open
 
 
 def _settle(
-    store: Store, lock: ChromaLock, manifest: Manifest, key: RepositoryKey, *, resumed: str
+    store: Store,
+    lock: ChromaLock,
+    manifest: Manifest,
+    key: RepositoryKey,
+    *,
+    former: str = "",
+    resumed: str = "",
 ) -> None:
     beside = _beside(key)
     with lock.hold():
@@ -132,7 +139,8 @@ def _settle(
         live, old = store.find(key.collection), store.find(replaced_name(key.collection))
         new = store.find(beside.collection)
         if live is None:
-            live, new, old = _name_again(store, manifest, key, new, old)
+            former = former or _former(store, key.collection)
+            live, new, old = _name_again(store, manifest, key, new, old, former)
     if new is not None and old is not None:
         resumed = ""
         logger.warning(
@@ -142,14 +150,16 @@ def _settle(
             old.name,
         )
     _settle_notes(manifest, key, live, resumed=resumed if new is not None else "")
-    if new is None and old is not None:
-        dispose(store, lock, old)
     if manifest.names_in(beside):
         return  # a migration goes on there
-    if new is not None:
-        dispose(store, lock, new)
-    if store.kind != "memory":
-        _mark(store, key.collection).unlink(missing_ok=True)
+    with lock.hold():
+        if new is not None:
+            store.drop(new.name)
+        elif old is not None:
+            store.drop(old.name)
+        if store.kind != "memory" and _mark(store, key.collection).exists():
+            _clear_folders(store)
+            _mark(store, key.collection).unlink()
 
 
 def _name_again(
@@ -158,19 +168,18 @@ def _name_again(
     key: RepositoryKey,
     new: Collection | None,
     old: Collection | None,
+    former: str,
 ) -> tuple[Collection | None, Collection | None, Collection | None]:
     """Give a name that nobody has to whom it is due: (live, new, old) as they are then."""
     if old is not None:
         (old if new is None else new).rename(key.collection)
         return (old, None, None) if new is None else (new, None, old)
-    former = None
-    if is_unsettled(store, key.collection):
-        name = _mark(store, key.collection).read_text("utf-8")
-        if not manifest.names_in(replace(key, collection=name)):
-            former = store.find(name)
-    if former is not None:
-        former.rename(key.collection)
-    return former, new, None
+    if not former or manifest.names_in(replace(key, collection=former)):
+        return None, new, None
+    live = store.find(former)
+    if live is not None:
+        live.rename(key.collection)
+    return live, new, None
 
 
 def _settle_notes(
@@ -206,12 +215,27 @@ def _mark(store: Store, collection: str) -> Path:
     return state_folder(store) / f"swap-{_digest(collection)}"
 
 
-def _write(mark: Path, collection: str) -> None:
+def _write(mark: Path, names: list[str]) -> None:
     make_folder(mark.parent)
     with mark.open("w", encoding="utf-8") as file:
-        file.write(collection)
+        file.write("\n".join(filter(None, names)))
         file.flush()
         os.fsync(file.fileno())
+
+
+def _former(store: Store, collection: str) -> str:
+    """The former name of a collection that is to get this one by a mere rename; "" if it is not."""
+    if store.kind == "memory" or not (mark := _mark(store, collection)).exists():
+        return ""
+    return "".join(mark.read_text("utf-8").splitlines()[1:])
+
+
+def _marked(store: Store, collection: str) -> list[str]:
+    """The collections that are marked, and have, had or get the name `collection`."""
+    if store.kind == "memory":
+        return []
+    marks = [mark.read_text("utf-8").splitlines() for mark in state_folder(store).glob("swap-*")]
+    return [names[0] for names in marks if collection in names]
 
 
 def _digest(collection: str) -> str:

@@ -31,8 +31,10 @@ class Moves(Database):
                 "UPDATE repositories SET collection = ?, name = ?, token = '' WHERE id = ?",
                 (key.collection, key.name, repository),
             )
+            # Those that could not be vouched for have no hash from now on: that tells them apart.
             db.execute(
-                "UPDATE files SET redo = ? WHERE repository = ? AND skip IS NULL AND redo IS NULL",
+                "UPDATE files SET redo = ?, content_hash = iif(redo IS NULL, content_hash, NULL)"
+                " WHERE repository = ? AND skip IS NULL",
                 (RENAMED, repository),
             )
 

@@ -246,7 +246,12 @@ class Manifest(VectorCache, RunLog, Listings, Moves):
     # -- the journal -----------------------------------------------------------------------------
 
     def begin(
-        self, repository: int, model: str, batch: Batch, vectors: Mapping[bytes, Vector]
+        self,
+        repository: int,
+        model: str,
+        batch: Batch,
+        vectors: Mapping[bytes, Vector],
+        reason: str = UNFINISHED,
     ) -> None:
         """Before the store is asked: keep the vectors and note which rows will be in flight.
 
@@ -259,7 +264,7 @@ class Manifest(VectorCache, RunLog, Listings, Moves):
             )
             # Sorted, so that files that came together are listed in the order of their paths.
             paths = sorted(batch.paths)
-            files = {path: self._redo(db, repository, path, UNFINISHED) for path in paths}
+            files = {path: self._redo(db, repository, path, reason) for path in paths}
             db.executemany(
                 _NOTE_CHUNK,
                 (

@@ -23,7 +23,7 @@ from reposync.manifest import RENAMED, Manifest, RepositoryKey, RepositoryRecord
 from reposync.mend import cached_vectors
 from reposync.naming import collection_name
 from reposync.opened import Opened, find_repository, opened_store
-from reposync.operations.alone import BATCH_ROWS, no_syncs, patience
+from reposync.operations.alone import BATCH_ROWS, no_syncs, pages, patience
 from reposync.rebuild import is_ours_alone
 from reposync.reconcile import open_and_compare
 from reposync.records import Known
@@ -177,8 +177,9 @@ def _begun(
     with lock.hold(write=False):
         store.open()
         live = store.find(key.collection)
-        if live is None or not live.ids(old):
-            raise unknown
+        left = live is not None and live.ids(old)
+    if not left and not any(file.redo == RENAMED for file in manifest.files(record.id).values()):
+        raise unknown
     return key, record
 
 
@@ -192,16 +193,16 @@ def _write_again(one: Opened, old: str, lock: ChromaLock) -> int:
     with lock.hold(write=False):
         one.store.open()
         live = one.store.find(one.key.collection)
-        left = set(live.ids(old)) if live is not None else set()
-    if live is None:
-        return 0
-    for batch in batches(_works(one, live, lock, left), 2 * BATCH_ROWS):
+        if live is None:
+            return 0
+        left, there = set(live.ids(old)), set(live.ids(one.key.name))
+    for batch in batches(_works(one, live, lock, left, there), 2 * BATCH_ROWS):
         one.store.require_room()
         # What cannot be vouched for is looked at by the next sync.
         batch.finished = [work for work in batch.finished if work.record is not None]
         rows = [row for _, row in batch.writes]
         vectors = cached_vectors(one.manifest, [(r.id, r.document, r.metadata) for r in rows])
-        one.manifest.begin(one.record.id, one.record.model, batch, {})
+        one.manifest.begin(one.record.id, one.record.model, batch, {}, RENAMED)
         with lock.hold():
             if rows:
                 live.upsert(rows, np.stack([vectors[row.id] for row in rows]))
@@ -212,29 +213,60 @@ def _write_again(one: Opened, old: str, lock: ChromaLock) -> int:
 
 
 def _works(
-    one: Opened, live: Collection, lock: ChromaLock, left: Container[str]
+    one: Opened, live: Collection, lock: ChromaLock, left: Container[str], there: Container[str]
 ) -> Iterator[FileWork]:
-    """What is to be done for each file, read a page of files at a time."""
+    """What is to be done for each file, read a page of files at a time.
+
+    Args:
+        one, live, lock: the repository and its collection.
+        left: the ids of rows under the old name.
+        there: those under the new one; some may be from a call that was killed.
+    """
     files = one.manifest.files(one.record.id)
-    noted: dict[str, list[str]] = defaultdict(list)
-    for row_id, (path, _) in one.manifest.all_rows(one.record.id).items():
-        noted[path].append(row_id)
+    noted: dict[str, dict[str, bool]] = defaultdict(dict)
+    for row_id, (path, stored) in one.manifest.all_rows(one.record.id).items():
+        noted[path][row_id] = stored
     for paths in _pages({path: len(ids) for path, ids in noted.items()}):
-        wanted = [row_id for path in paths for row_id in noted[path] if row_id in left]
-        with lock.hold(write=False):
-            content = live.contents(wanted)
-            _cache_all(one, live, content)
-        rows: dict[str, dict[str, Row]] = defaultdict(dict)
-        for row_id, document, metadata in content:
-            limit = len(noted[str(metadata.get("path", ""))])
-            row = _renamed(row_id, document, metadata, one.key.name, limit)
-            rows[row.path][row_id] = row
+        wanted = [
+            row_id
+            for path in paths
+            for row_id, stored in noted[path].items()
+            if row_id in left or (row_id in there and not stored)
+        ]
+        rows = _read(one, live, lock, wanted, {path: len(noted[path]) for path in paths})
         for path in paths:
-            file, found = files[path], rows[path]
-            vouched = file.redo == RENAMED and len(found) == len(noted[path]) == file.chunks
-            stale = tuple(row_id for row_id, row in found.items() if row.id != row_id)
-            changes = RowChanges(writes=tuple(found.values()), stale=stale)
-            yield FileWork(path, "renamed", changes, _record(file) if vouched else None)
+            file, found = files[path], rows.get(path, {})
+            done = set(found).union(row_id for row_id in noted[path] if row_id in there)
+            vouched = file.redo == RENAMED and file.content_hash and len(done) == file.chunks
+            yield FileWork(
+                path,
+                "renamed",
+                RowChanges(
+                    writes=tuple(found.values()),
+                    stale=tuple(row_id for row_id in noted[path] if row_id not in done),
+                ),
+                _record(file) if vouched else None,
+            )
+
+
+def _read(
+    one: Opened,
+    live: Collection,
+    lock: ChromaLock,
+    ids: Sequence[str],
+    sizes: Mapping[str, int],
+) -> dict[str, dict[str, Row]]:
+    """Rows under their new name, by path and new id; their vectors are in the cache then."""
+    rows: dict[str, dict[str, Row]] = defaultdict(dict)
+    for page in pages(ids):
+        with lock.hold(write=False):
+            content = live.contents(page)
+            _cache_all(one, live, content)
+        for row_id, document, metadata in content:
+            limit = sizes.get(str(metadata.get("path", "")), 0)
+            row = _renamed(row_id, document, metadata, one.key.name, limit)
+            rows[row.path][row.id] = row
+    return rows
 
 
 def _pages(sizes: Mapping[str, int]) -> Iterator[list[str]]:

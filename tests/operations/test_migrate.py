@@ -94,7 +94,7 @@ def test_what_syncs_see_meanwhile_is_not_lost(desk: Desk) -> None:
 
 
 def test_a_cancelled_one_goes_on(desk: Desk) -> None:
-    """Cancelled, the old collection is in use as it was; called again, nothing is computed twice."""
+    """Cancelled, the old collection is in use; called again, nothing is computed twice."""
     cancel, new = threading.Event(), OtherEmbedding()
     new.before = lambda: cancel.set() if len(new.calls) == 3 else None
     report = migrate_model("repo", desk.root, cancel=cancel, **options(desk, new))
