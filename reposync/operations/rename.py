@@ -196,7 +196,7 @@ def _write_again(one: Opened, old: str, lock: ChromaLock) -> int:
         if live is None:
             return 0
         left, there = set(live.ids(old)), set(live.ids(one.key.name))
-    for batch in batches(_works(one, live, lock, left, there), 2 * BATCH_ROWS):
+    for batch in batches(_works(one, live, lock, left, there), BATCH_ROWS):
         one.store.require_room()
         # What cannot be vouched for is looked at by the next sync.
         batch.finished = [work for work in batch.finished if work.record is not None]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 from reposync.opened import Opened
 from reposync.operations.findings import Finding, FindingKind
@@ -24,7 +24,7 @@ class Wanted:
     Attributes:
         digests: see `reposync.rows.KnownRow`, by id.
         rows: the rows themselves, by id, where the file was cut anew; else empty.
-        incomplete: the manifest does not note all of its rows.
+        incomplete: the manifest does not vouch for it, or does not note all of its rows.
         new: the manifest notes nothing of it at all.
     """
 
@@ -85,7 +85,7 @@ class WantedByFiles:
         self._note_recipe()
         known = self._known
         if self._cut_all:  # no stat is trusted, so that each file is read
-            known = {path: replace(file, stat=None) for path, file in known.items()}
+            known = {path: file._replace(stat=None) for path, file in known.items()}
         survey = Survey(self._source, known)
         left = {path for path, file in known.items() if is_indexed(file)}
         for action in plan(survey.listed, survey.seen(), survey.known):
@@ -169,8 +169,8 @@ def as_noted(one: Opened, file: Known, report: Report) -> Wanted:
     """What the manifest notes of one file."""
     rows = one.manifest.rows(one.record.id, file.path)
     stored = {row_id: row.digest for row_id, row in rows.items() if row.stored}
-    incomplete = file.redo is None and len(stored) != file.chunks
-    if incomplete:
+    incomplete = file.redo is not None or len(stored) != file.chunks
+    if incomplete and file.redo is None:
         detail = f"{len(stored)} rows are noted of {file.chunks}"
         report(Finding(kind="manifest", path=file.path, detail=detail))
     return Wanted(file.path, stored, incomplete=incomplete)

@@ -23,7 +23,7 @@ def desk(place: Path | ClientAPI, tmp_path: Path) -> Desk:
     """A repository with some files of one chunk, one of many equal ones, and a skipped one."""
     desk = Desk(tmp_path / "tree", place)
     desk.write_many(10)
-    desk.write("same.txt", "\n\n".join(["the same words over and over again, here too"] * 90))
+    desk.write("same.txt", "\n\n".join(["the same words over and over again, here too"] * 400))
     desk.write("binary.bin", b"\0\1\2")
     desk.settled()
     return desk
