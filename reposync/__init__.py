@@ -43,6 +43,11 @@ if TYPE_CHECKING:
     from reposync.operations.history import sync_history
     from reposync.operations.history_file import HistoryExport, export_history, read_history
     from reposync.operations.importing import ImportReport, import_repository
+    from reposync.operations.drop import DropReport, drop_repository
+    from reposync.operations.findings import Finding, VerifyReport
+    from reposync.operations.history import sync_history
+    from reposync.operations.history_file import HistoryExport, export_history, read_history
+    from reposync.operations.migrate import MigrationReport, migrate_model
     from reposync.operations.pages import (
         ChunkEntry,
         FileEntry,
@@ -58,8 +63,14 @@ if TYPE_CHECKING:
         request_cancel,
     )
     from reposync.operations.restore import RestoreReport, restore_store
+    from reposync.operations.prune import PruneReport, prune_cache
+    from reposync.operations.rebuild_collection import RebuildReport, rebuild_collection
+    from reposync.operations.remedies import RepairStep
+    from reposync.operations.rename import RenameReport, rename_repository
+    from reposync.operations.repair import RepairReport, repair_repository
     from reposync.operations.runs import RunEntry
     from reposync.operations.status import RepositoryStatus, repository_status
+    from reposync.operations.verify import verify_repository
     from reposync.records import Chunk
     from reposync.report import Page
     from reposync.result import SyncPlan, SyncProgress, SyncResult
@@ -79,6 +90,7 @@ _HOMES = {
     "CurrentReport": "operations.current",
     "DeadlineExceeded": "errors",
     "DeletionRefused": "errors",
+    "DropReport": "operations.drop",
     "EmbeddingError": "errors",
     "EmbeddingMismatch": "errors",
     "Explanation": "explanation",
@@ -86,6 +98,7 @@ _HOMES = {
     "FileEntry": "operations.pages",
     "HealthCheck": "operations.health_check",
     "HealthReport": "operations.health",
+    "Finding": "operations.findings",
     "HistoryExport": "operations.history_file",
     "ImportReport": "operations.importing",
     "IndexDamaged": "errors",
@@ -93,9 +106,15 @@ _HOMES = {
     "LockStats": "lock",
     "LockTimeout": "errors",
     "ManifestError": "errors",
+    "MigrationReport": "operations.migrate",
     "ModelUnavailable": "errors",
     "NameTaken": "errors",
     "Page": "report",
+    "PruneReport": "operations.prune",
+    "RebuildReport": "operations.rebuild_collection",
+    "RenameReport": "operations.rename",
+    "RepairReport": "operations.repair",
+    "RepairStep": "operations.remedies",
     "RepositoryEntry": "operations.pages",
     "RepositoryStatus": "operations.status",
     "RestoreReport": "operations.restore",
@@ -115,6 +134,8 @@ _HOMES = {
     "UnknownRepository": "errors",
     "backup_store": "operations.backup",
     "check_health": "operations.health",
+    "VerifyReport": "operations.findings",
+    "drop_repository": "operations.drop",
     "explain": "explanation",
     "export_history": "operations.history_file",
     "export_repository": "operations.export",
@@ -124,14 +145,20 @@ _HOMES = {
     "list_chunks": "operations.pages",
     "list_files": "operations.pages",
     "list_repositories": "operations.pages",
+    "migrate_model": "operations.migrate",
     "plan_repository": "dry_run",
+    "prune_cache": "operations.prune",
     "read_history": "operations.history_file",
+    "rebuild_collection": "operations.rebuild_collection",
+    "rename_repository": "operations.rename",
+    "repair_repository": "operations.repair",
     "repository_status": "operations.status",
     "request_cancel": "operations.progress",
     "restore_store": "operations.restore",
     "sync_history": "operations.history",
     "sync_repository": "sync",
     "verify_backup": "operations.backup",
+    "verify_repository": "operations.verify",
     "with_chroma_lock": "lock",
 }
 
@@ -148,6 +175,7 @@ __all__ = [
     "CurrentReport",
     "DeadlineExceeded",
     "DeletionRefused",
+    "DropReport",
     "EmbeddingError",
     "EmbeddingMismatch",
     "Explanation",
@@ -155,6 +183,7 @@ __all__ = [
     "FileEntry",
     "HealthCheck",
     "HealthReport",
+    "Finding",
     "HistoryExport",
     "ImportReport",
     "IndexDamaged",
@@ -162,9 +191,15 @@ __all__ = [
     "LockStats",
     "LockTimeout",
     "ManifestError",
+    "MigrationReport",
     "ModelUnavailable",
     "NameTaken",
     "Page",
+    "PruneReport",
+    "RebuildReport",
+    "RenameReport",
+    "RepairReport",
+    "RepairStep",
     "RepositoryEntry",
     "RepositoryStatus",
     "RestoreReport",
@@ -182,9 +217,11 @@ __all__ = [
     "SyncProgress",
     "SyncResult",
     "UnknownRepository",
+    "VerifyReport",
     "__version__",
     "backup_store",
     "check_health",
+    "drop_repository",
     "explain",
     "export_history",
     "export_repository",
@@ -194,14 +231,20 @@ __all__ = [
     "list_chunks",
     "list_files",
     "list_repositories",
+    "migrate_model",
     "plan_repository",
+    "prune_cache",
     "read_history",
+    "rebuild_collection",
+    "rename_repository",
+    "repair_repository",
     "repository_status",
     "request_cancel",
     "restore_store",
     "sync_history",
     "sync_repository",
     "verify_backup",
+    "verify_repository",
     "with_chroma_lock",
 ]
 

@@ -42,8 +42,11 @@ FOLDER_NAME_CHARS = 36  # of an index's folder: a UUID
 
 
 def is_unsettled(store: Store, collection: str) -> bool:
-    """True if a rebuild or the like of `collection` runs, or ended in the middle."""
-    return bool(_marked(store, collection))
+    """True if a rebuild or the like of `collection` ended in the middle; not while one runs."""
+    for marked in _marked(store, collection):
+        with suppress(SyncInProgress), _alone(store, marked, 0):
+            return True
+    return False
 
 
 def settle(store: Store, lock: ChromaLock, manifest: Manifest, key: RepositoryKey) -> None:
@@ -53,7 +56,7 @@ def settle(store: Store, lock: ChromaLock, manifest: Manifest, key: RepositoryKe
     """
     for collection in _marked(store, key.collection):
         with suppress(SyncInProgress), _alone(store, collection, 0):
-            _settle(store, lock, manifest, replace(key, collection=collection))
+            _settle(store, lock, manifest, replace(key, collection=collection), killed=True)
 
 
 @contextmanager
@@ -77,7 +80,8 @@ def swapping(
         SyncInProgress: another process does so for too long.
     """
     with _alone(store, key.collection, lock.timeout):
-        _settle(store, lock, manifest, key, resumed=resumed)
+        killed = store.kind != "memory" and _mark(store, key.collection).exists()
+        _settle(store, lock, manifest, key, resumed=resumed, killed=killed)
         if store.kind != "memory":
             _write(_mark(store, key.collection), [key.collection, former])
         try:
@@ -132,7 +136,14 @@ def _settle(
     *,
     former: str = "",
     resumed: str = "",
+    killed: bool = False,
 ) -> None:
+    """Give names and notes to whom they are due, and delete what is left over.
+
+    Args:
+        store, lock, manifest, key, former, resumed: as for `swapping`.
+        killed: the folder of a collection that was deleted may be left, too.
+    """
     beside = _beside(key)
     with lock.hold():
         store.open()
@@ -153,13 +164,13 @@ def _settle(
     if manifest.names_in(beside):
         return  # a migration goes on there
     with lock.hold():
-        if new is not None:
-            store.drop(new.name)
-        elif old is not None:
-            store.drop(old.name)
-        if store.kind != "memory" and _mark(store, key.collection).exists():
+        left = old if new is None else new
+        if left is not None:
+            store.drop(left.name)
+        if left is not None or killed:
             _clear_folders(store)
-            _mark(store, key.collection).unlink()
+    if store.kind != "memory":
+        _mark(store, key.collection).unlink(missing_ok=True)
 
 
 def _name_again(

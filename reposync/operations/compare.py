@@ -84,19 +84,20 @@ class Comparison:
             with self._lock.hold(write=False):
                 content.update(self._read(part))
                 self._vectors.read(to_read.intersection(part))
+        unasked = there.difference(wanted)
         for file in page:
-            self._compare_file(file, content, there)
+            self._compare_file(file, content, unasked)
 
     def _read(self, ids: Sequence[str]) -> Content:
         return {row_id: (text, data) for row_id, text, data in self._live.contents(ids)}
 
-    def _compare_file(self, file: Wanted, content: Content, there: set[str]) -> None:
+    def _compare_file(self, file: Wanted, content: Content, unasked: set[str]) -> None:
         sound = True
         for row_id in file.digests:
             if row_id in content:
                 found = list(self._compare_row(file, row_id, *content[row_id]))
-            elif row_id in there:
-                continue  # nothing of it was asked for
+            elif row_id in unasked:
+                continue
             else:
                 found = [self._finding("missing", file, row_id, "the row is gone")]
             sound = sound and not found

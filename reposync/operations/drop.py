@@ -9,7 +9,7 @@ from reposync.opened import Opened, opened, opened_store
 from reposync.operations.alone import no_syncs, pages, patience
 from reposync.rebuild import is_ours_alone
 from reposync.report import Report
-from reposync.swap import dispose, settle
+from reposync.swap import dispose, swapping
 
 
 class DropReport(Report):
@@ -60,6 +60,7 @@ def drop_repository(
         UnknownRepository: no such repository was synced into the store.
         SyncInProgress, LockTimeout: somebody else holds what is needed for too long.
 
+    >>> from reposync import drop_repository
     >>> print(drop_repository("project", store="chroma"))
     project: dropped, 2 rows of project, which was deleted
     """
@@ -69,8 +70,7 @@ def drop_repository(
         opened(found, name, collection, write=True) as one,
     ):
         lock = ChromaLock(found, config.lock_timeout)
-        with no_syncs(found, lock, [one.key]):
-            settle(found, lock, one.manifest, one.key)
+        with swapping(found, lock, one.manifest, one.key), no_syncs(found, lock, [one.key]):
             rows, deleted = _drop_rows(one, lock)
             # Last of all: whoever is killed before can still name it.
             one.manifest.remove_repository(one.record.id)

@@ -106,6 +106,7 @@ def migrate_model(
             model: sync the repository into another collection instead.
         SyncError: as for `reposync.sync_repository`.
 
+    >>> from reposync import migrate_model
     >>> report = migrate_model("project", "project", store="chroma", embedding_function=embed)
     >>> report.status
     'unchanged'

@@ -50,6 +50,7 @@ def prune_cache(*, store: object = None) -> PruneReport:
     Args:
         store: as for `reposync.sync_repository`.
 
+    >>> from reposync import prune_cache
     >>> prune_cache(store="chroma").dropped
     0
     """

@@ -94,8 +94,9 @@ def rebuild_collection(
         IndexDamaged: a row's vector cannot be read; `reposync.repair_repository` comes first.
         SyncInProgress, LockTimeout: somebody else holds what is needed for too long.
 
-    >>> print(rebuild_collection("project", store="chroma").collection)
-    project
+    >>> from reposync import rebuild_collection
+    >>> rebuild_collection("project", store="chroma").rows
+    2
     """
     config = config or SyncConfig()
     began = time.monotonic()
@@ -129,14 +130,15 @@ def _rebuild(one: Opened, lock: ChromaLock) -> tuple[int, int]:
             raise CollectionGone(f"Collection {key.collection!r} is gone. Sync again: it is made.")
         check_doubtful(store, live, state, one.record.checked)
         new = store.create_like(beside_name(key.collection), key.collection)
-    for passes in range(1, PASSES + 1):
-        # One that began now knows whether somebody else writes from now on.
-        watch = ChromaLock(store, lock.timeout)
-        last = passes == PASSES
+    # Only of a folder it is known whether somebody wrote meanwhile.
+    most = PASSES if store.kind == "folder" else 2
+    for passes in range(1, most + 1):
+        watch = ChromaLock(store, lock.timeout)  # which knows who writes from now on
+        last = passes == most
         with watch.hold() if last else nullcontext():
             _bring_in_step(one.manifest, store, live, new, watch)
             with watch.hold():
-                if last or (watch.undisturbed and store.kind == "folder"):
+                if last or (store.kind == "folder" and watch.undisturbed):
                     rows = len(new.all_ids())
                     exchange(store, watch, key)
                     return rows, passes

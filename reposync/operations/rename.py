@@ -103,6 +103,7 @@ def rename_repository(
         IndexDamaged: a row's vector cannot be read; `reposync.repair_repository` comes first.
         SyncInProgress, LockTimeout: somebody else holds what is needed for too long.
 
+    >>> from reposync import rename_repository
     >>> print(rename_repository("project", "renamed", store="chroma"))
     project -> renamed: 2 rows in renamed
     """
@@ -119,7 +120,7 @@ def rename_repository(
             key, record = _begun(found, manifest, lock, old, new, unknown)
         begun = key.name == new  # a former call was killed
         target = key if begun else _target(found, manifest, lock, key, new)
-        with no_syncs(found, lock, [key, target]):
+        with swapping(found, lock, manifest, key), no_syncs(found, lock, [key, target]):
             if not begun:
                 open_and_compare(found, lock, manifest, key, record, record.model)
             if target.collection != key.collection:
@@ -150,7 +151,6 @@ def _target(
         )
     stays = replace(key, name=new)
     moves = replace(stays, collection=collection_name(new))
-    settle(store, lock, manifest, key)
     if key.collection != collection_name(key.name) or manifest.names_in(key) != {key.name}:
         return stays
     with lock.hold(write=False):

@@ -114,6 +114,7 @@ def repair_repository(
         SyncInProgress, LockTimeout: somebody else holds what is needed for too long.
         SyncError: as for `reposync.sync_repository`.
 
+    >>> from reposync import repair_repository
     >>> print(repair_repository("project", "project", store="chroma"))
     project: sound; 0 findings mended, 0 texts embedded
     """

@@ -67,6 +67,7 @@ def verify_repository(
         SyncInProgress: the repository was being changed all the while.
         EmbeddingMismatch: `embedding_function` is not the one of the repository's syncs.
 
+    >>> from reposync import verify_repository
     >>> print(verify_repository("project", "project", store="chroma"))
     project: sound (2 files, 2 rows and 2 vectors compared)
     """
