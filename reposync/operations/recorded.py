@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from reposync.config import SyncConfig
-from reposync.embed.identity import identify
+from reposync.embed.identity import check_callable, identify
 from reposync.errors import EmbeddingError, EmbeddingMismatch
 from reposync.opened import Opened
 from reposync.operations.findings import Level
@@ -84,9 +84,10 @@ def recorded_function(
         function_name: what Chroma wrote down with the collection, if that is known.
 
     Raises:
-        EmbeddingMismatch: the embedding function is not the one of the repository's syncs.
+        ConfigError: it cannot be an embedding function.
+        EmbeddingMismatch: it is not the one of the repository's syncs.
     """
-    passed = identify(asked.function, asked.config.model_id).fingerprint
+    passed = identify(check_callable(asked.function), asked.config.model_id).fingerprint
     if model in ("", passed):
         return asked.function, asked.config
     if asked.function is not None:

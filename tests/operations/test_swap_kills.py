@@ -21,6 +21,7 @@ from support import Desk, OtherEmbedding, opened, start_python
 from reposync.operations.migrate import migrate_model
 from reposync.operations.rebuild_collection import rebuild_collection
 from reposync.operations.rename import rename_repository
+from reposync.operations.repair import repair_repository
 from reposync.operations.verify import verify_repository
 
 KILLED = """
@@ -189,15 +190,25 @@ def synced_instead(kill: Kill, desk: Desk) -> None:
     assert desk.embedding.total == before
 
 
+def repaired(_: Kill, desk: Desk) -> None:
+    """Have it verified, and mended."""
+    before = desk.embedding.total
+    found = verify_repository("repo", desk.root, store=desk.store, config=desk.config)
+    assert "unsettled" in found.counts
+    report = repair_repository("repo", desk.root, store=desk.store, config=desk.config)
+    assert report.ok, str(report)
+    assert desk.embedding.total == before
+
+
 @pytest.mark.parametrize(
     "kill",
     [*KILLS, *(pytest.param(kill, marks=pytest.mark.slow) for kill in MORE)],
     ids=str,
 )
 def test_the_next_call_ends_well(killed: Desk, kill: Kill, tmp_path: Path) -> None:
-    """Whether the same is called again, or a sync: all is in order, and nothing computed twice."""
+    """Whatever is called next, all is in order then, and nothing was computed twice."""
     follow: Callable[[Kill, Desk], None]
-    for follow in (again, synced_instead):
+    for follow in (again, synced_instead, *([repaired] if kill.what == "rebuild" else [])):
         desk = copy_of(killed, tmp_path / follow.__name__)
         follow(kill, desk)
         check(desk)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sqlite3
 from collections.abc import Iterable
 from contextlib import closing
@@ -18,6 +19,7 @@ from support import Desk, OtherEmbedding, hash_vectors, opened, snapshot
 from reposync import (
     Chunk,
     ConfigError,
+    EmbeddingError,
     EmbeddingMismatch,
     NameTaken,
     SyncInProgress,
@@ -205,6 +207,21 @@ def test_a_dry_run_says_what_would_be_done(desk: Desk) -> None:
 
 
 @pytest.mark.folder_only
+def test_what_nobody_has_is_asked_for(desk: Desk) -> None:
+    """Without the function, what the cache does not have is an error that asks for it."""
+    with opened(desk.store) as client, closing(sqlite3.connect(desk.manifest)) as db, db:
+        client.get_collection("repo", embedding_function=None).delete(where={"path": "code.py"})
+        file = "(SELECT id FROM files WHERE path = 'code.py')"
+        first = f"(SELECT min(text_hash) FROM chunks WHERE file = {file})"
+        db.execute(f"DELETE FROM vectors WHERE text_hash = {first}")
+    with pytest.raises(EmbeddingError, match="pass the one of the repository's syncs"):
+        repair_repository("repo", desk.root, **options(desk))
+    arguments = options(desk, embedding_function=desk.embedding)
+    assert repair_repository("repo", desk.root, **arguments).embedded == 1
+    desk.check()
+
+
+@pytest.mark.folder_only
 def test_another_model_of_the_same_name(desk: Desk) -> None:
     """If the function gives other vectors altogether, that is one finding, and no repair."""
     desk.embedding.spoil = lambda vectors: [-np.asarray(vector) for vector in vectors]
@@ -255,6 +272,8 @@ def test_mistakes_of_the_caller(desk: Desk, tmp_path: Path) -> None:
     other = OtherEmbedding()
     with pytest.raises(EmbeddingMismatch, match="migrate_model"):
         verify_repository("repo", level="vectors", embedding_function=other, **options(desk))
+    with pytest.raises(ConfigError, match="not an instance"):
+        repair_repository("repo", embedding_function=OtherEmbedding, **options(desk))
     elsewhere = tmp_path / "elsewhere"
     elsewhere.mkdir()
     with pytest.raises(NameTaken):
@@ -310,3 +329,10 @@ def test_a_long_report_is_cut_when_it_is_printed() -> None:
     assert len(lines) == SHOWN + 2
     assert lines[-1] == "  ... and 80 more, see .findings"
     assert VerifyReport.model_validate_json(report.model_dump_json()) == report
+
+
+def test_the_page_tells_of_every_kind() -> None:
+    """Each kind of finding is explained where the report's reader is sent."""
+    page = Path(__file__).parents[2] / "docs" / "how-to" / "verify-and-repair.md"
+    told = re.findall(r"^\| `(\w+)` \|", page.read_text("utf-8"), re.MULTILINE)
+    assert sorted(told) == sorted(get_args(FindingKind))
