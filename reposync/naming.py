@@ -5,11 +5,14 @@ from __future__ import annotations
 import hashlib
 import ipaddress
 import re
+from fnmatch import fnmatchcase
 
 from reposync.errors import ConfigError
 
 _NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9._-]{1,510}[a-zA-Z0-9]")  # Chroma's rule
-_BESIDE = re.compile(r"\.reposync-new-[0-9a-f]{8}$")
+
+BESIDE = "*.reposync-new-" + 8 * "[0-9a-f]"
+"""A `beside_name`, as a pattern for file names or SQL's GLOB."""
 
 _KEPT_CHARS = 480  # Chroma allows 512
 
@@ -38,7 +41,7 @@ def replaced_name(collection: str) -> str:
 
 def is_beside(collection: str) -> bool:
     """True if this is a `beside_name`."""
-    return _BESIDE.search(collection) is not None
+    return fnmatchcase(collection, BESIDE)
 
 
 def _derived(collection: str, what: str) -> str:

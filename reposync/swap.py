@@ -29,7 +29,7 @@ from pathlib import Path
 
 from reposync.collection import Collection
 from reposync.errors import CollectionGone, SyncError, SyncInProgress
-from reposync.lock import ChromaLock, repository_lock, state_folder
+from reposync.lock import ChromaLock, is_held, repository_lock, state_folder
 from reposync.lock.file import make_folder
 from reposync.manifest import Manifest, RepositoryKey
 from reposync.naming import beside_name, replaced_name
@@ -43,10 +43,8 @@ FOLDER_NAME_CHARS = 36  # of an index's folder: a UUID
 
 def is_unsettled(store: Store, collection: str) -> bool:
     """True if a rebuild or the like of `collection` ended in the middle; not while one runs."""
-    for marked in _marked(store, collection):
-        with suppress(SyncInProgress), _alone(store, marked, 0):
-            return True
-    return False
+    folder = state_folder(store)
+    return any(not is_held(folder, _lock_key(marked)) for marked in _marked(store, collection))
 
 
 def settle(store: Store, lock: ChromaLock, manifest: Manifest, key: RepositoryKey) -> None:
@@ -60,6 +58,25 @@ def settle(store: Store, lock: ChromaLock, manifest: Manifest, key: RepositoryKe
 
 
 @contextmanager
+def settled(
+    store: Store, lock: ChromaLock, manifest: Manifest, key: RepositoryKey, *, resumed: str = ""
+) -> Iterator[None]:
+    """Keep others from replacing `key`'s collection; what one who was killed left is settled first.
+
+    Args:
+        store, lock, manifest, key: where.
+        resumed: the model whose migration may go on where it ended; else all begins anew.
+
+    Raises:
+        SyncInProgress: another process replaces it for too long.
+    """
+    with _alone(store, key.collection, lock.timeout):
+        killed = store.kind != "memory" and _mark(store, key.collection).exists()
+        _settle(store, lock, manifest, key, resumed=resumed, killed=killed)
+        yield
+
+
+@contextmanager
 def swapping(
     store: Store,
     lock: ChromaLock,
@@ -69,19 +86,13 @@ def swapping(
     former: str = "",
     resumed: str = "",
 ) -> Iterator[None]:
-    """Be the only one who replaces `key`'s collection; settles before and after.
+    """Be the one who replaces `key`'s collection: `settled`, before and after.
 
     Args:
-        store, lock, manifest, key: where.
+        store, lock, manifest, key, resumed: as for `settled`.
         former: the name of the collection that `key`'s is to become by a mere rename.
-        resumed: the model whose migration may go on where it ended; else all begins anew.
-
-    Raises:
-        SyncInProgress: another process does so for too long.
     """
-    with _alone(store, key.collection, lock.timeout):
-        killed = store.kind != "memory" and _mark(store, key.collection).exists()
-        _settle(store, lock, manifest, key, resumed=resumed, killed=killed)
+    with settled(store, lock, manifest, key, resumed=resumed):
         if store.kind != "memory":
             _write(_mark(store, key.collection), [key.collection, former])
         try:
@@ -142,7 +153,8 @@ def _settle(
 
     Args:
         store, lock, manifest, key, former, resumed: as for `swapping`.
-        killed: the folder of a collection that was deleted may be left, too.
+        killed: whoever was at it was killed, so that the folder of a
+            collection that is deleted may be left, too.
     """
     beside = _beside(key)
     with lock.hold():
@@ -216,10 +228,13 @@ def _beside(key: RepositoryKey) -> RepositoryKey:
 
 @contextmanager
 def _alone(store: Store, collection: str, timeout: float) -> Iterator[None]:
-    folder = state_folder(store)
-    busy = repository_lock(folder, f"swap-{_digest(collection)}", timeout)
+    busy = repository_lock(state_folder(store), _lock_key(collection), timeout)
     with nullcontext() if store.kind == "memory" else busy:
         yield
+
+
+def _lock_key(collection: str) -> str:
+    return f"swap-{_digest(collection)}"
 
 
 def _mark(store: Store, collection: str) -> Path:

@@ -63,3 +63,14 @@ def place(request: pytest.FixtureRequest, tmp_path: Path, own_home: Path) -> Pat
     client: ClientAPI = request.getfixturevalue("_servers_client")
     move_to_fresh_database(client)
     return client
+
+
+@pytest.fixture
+def memory() -> Iterator[ClientAPI]:
+    """An in-memory client, closed at the end: all that are open share what they hold."""
+    import chromadb
+    from chromadb.config import Settings
+
+    client = chromadb.EphemeralClient(Settings(anonymized_telemetry=False))
+    yield client
+    client.close()  # type: ignore[attr-defined]

@@ -63,7 +63,7 @@ class VectorCache(Database):
 
     def evict(self, max_bytes: int) -> int:
         """Drop the oldest vectors that no row uses until `max_bytes` hold the rest; how many."""
-        excess = self.cached()[1] - max_bytes
+        excess = self._cached_bytes() - max_bytes
         if excess <= 0:
             return 0
         with self.transaction() as db:  # from here on nobody else begins to use a vector
@@ -83,10 +83,12 @@ class VectorCache(Database):
 
     def cached(self) -> tuple[int, int]:
         """How many vectors are cached, and in how many bytes."""
-        count, size = self._all("SELECT count(*), coalesce(sum(length(vector)), 0) FROM vectors")[0]
-        return int(count), int(size)
+        return int(self._all("SELECT count(*) FROM vectors")[0][0]), self._cached_bytes()
 
     def shrink(self) -> None:
         """Give the room of what was dropped back to the disk; needs as much again meanwhile."""
         self._all("VACUUM")
         self._all("PRAGMA wal_checkpoint(TRUNCATE)")
+
+    def _cached_bytes(self) -> int:
+        return int(self._all("SELECT coalesce(sum(length(vector)), 0) FROM vectors")[0][0])

@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from reposync.manifest.database import Database
+from reposync.naming import BESIDE
 
 NEWEST = 2**63 - 1
 """A number above that of any entry."""
@@ -61,11 +62,10 @@ class Listings(Database):
     def totals(self, tenant: str, database: str) -> tuple[int, int]:
         """How many repositories a database has, and how many runs they had."""
         rows = self._all(
-            "SELECT count(*), coalesce(sum(run_count), 0) FROM repositories"
-            " WHERE tenant = ? AND database = ?",
-            tenant,
-            database,
-        )
+            "SELECT coalesce(sum(collection NOT GLOB ?), 0), coalesce(sum(run_count), 0)"
+            " FROM repositories WHERE tenant = ? AND database = ?",
+            BESIDE, tenant, database,
+        )  # fmt: skip
         return int(rows[0][0]), int(rows[0][1])
 
     def totals_of(self, repository: int) -> RepositoryRow:
@@ -76,11 +76,11 @@ class Listings(Database):
     def repository_page(
         self, tenant: str, database: str, before: int, limit: int
     ) -> list[RepositoryRow]:
-        """Repositories, the one that was noted last first."""
+        """Repositories, the one that was noted last first; not those that are only being built."""
         rows = self._all(
             f"{_REPOSITORIES} WHERE tenant = ? AND database = ? AND id < ?"
-            " ORDER BY id DESC LIMIT ?",
-            tenant, database, before, limit,
+            " AND collection NOT GLOB ? ORDER BY id DESC LIMIT ?",
+            tenant, database, before, BESIDE, limit,
         )  # fmt: skip
         return [RepositoryRow(*row) for row in rows]
 

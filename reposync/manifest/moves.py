@@ -47,10 +47,12 @@ class Moves(Database):
                     f"UPDATE {table} SET repository = ? WHERE repository = ?",  # noqa: S608
                     (repository, copy),
                 )
+            # With the totals, which no trigger keeps when files and runs change hands.
             db.execute(
-                "UPDATE repositories SET (path, collection_id, model, recipe, token, checked) ="
-                " (SELECT path, collection_id, model, recipe, '', checked"
-                "  FROM repositories WHERE id = ?) WHERE id = ?",
+                "UPDATE repositories SET (path, collection_id, model, recipe, checked, file_count,"
+                " chunk_count, run_count) = (SELECT path, collection_id, model, recipe, checked,"
+                "  file_count, chunk_count, repositories.run_count + run_count"
+                "  FROM repositories AS copy WHERE copy.id = ?), token = '' WHERE id = ?",
                 (copy, repository),
             )
             db.execute("DELETE FROM repositories WHERE id = ?", (copy,))

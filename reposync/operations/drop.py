@@ -9,7 +9,7 @@ from reposync.opened import Opened, opened, opened_store
 from reposync.operations.alone import no_syncs, pages, patience
 from reposync.rebuild import is_ours_alone
 from reposync.report import Report
-from reposync.swap import dispose, swapping
+from reposync.swap import dispose, settled
 
 
 class DropReport(Report):
@@ -70,7 +70,7 @@ def drop_repository(
         opened(found, name, collection, write=True) as one,
     ):
         lock = ChromaLock(found, config.lock_timeout)
-        with swapping(found, lock, one.manifest, one.key), no_syncs(found, lock, [one.key]):
+        with settled(found, lock, one.manifest, one.key), no_syncs(found, lock, [one.key]):
             rows, deleted = _drop_rows(one, lock)
             # Last of all: whoever is killed before can still name it.
             one.manifest.remove_repository(one.record.id)

@@ -41,7 +41,7 @@ from reposync.rows import (
 )
 from reposync.state import open_state
 from reposync.store import Store
-from reposync.swap import settle, swapping
+from reposync.swap import settle, settled, swapping
 
 Content = tuple[str, str, dict[str, object]]
 
@@ -120,7 +120,7 @@ def rename_repository(
             key, record = _begun(found, manifest, lock, old, new, unknown)
         begun = key.name == new  # a former call was killed
         target = key if begun else _target(found, manifest, lock, key, new)
-        with swapping(found, lock, manifest, key), no_syncs(found, lock, [key, target]):
+        with settled(found, lock, manifest, key), no_syncs(found, lock, [key, target]):
             if not begun:
                 open_and_compare(found, lock, manifest, key, record, record.model)
             if target.collection != key.collection:

@@ -5,9 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import chromadb
 import pytest
-from chromadb.config import Settings
 from support import Desk, check_exact, expected_texts, hash_vectors, opened
 
 from reposync import UnknownRepository
@@ -111,13 +109,12 @@ def test_the_file_gets_smaller(desk: Desk) -> None:
     assert desk.manifest.stat().st_size < before / 2
 
 
-def test_in_memory(tmp_path: Path) -> None:
+def test_in_memory(tmp_path: Path, memory: ClientAPI) -> None:
     """An in-memory client's repository is dropped, and its cache pruned, too."""
-    client = chromadb.EphemeralClient(Settings(anonymized_telemetry=False))
-    desk = Desk(tmp_path / "tree", client, "dropped-in-memory")
+    desk = Desk(tmp_path / "tree", memory, "dropped-in-memory")
     desk.write("only-here.txt", "a text that no other test has in memory\n")
     desk.sync()
-    assert drop_repository(desk.name, store=client).collection_deleted
-    report = prune_cache(store=client)
+    assert drop_repository(desk.name, store=memory).collection_deleted
+    report = prune_cache(store=memory)
     assert report.dropped >= 1
     assert report.file_bytes == 0

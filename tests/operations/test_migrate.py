@@ -6,13 +6,17 @@ import threading
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import chromadb
 import pytest
-from chromadb.config import Settings
 from support import Desk, HashEmbedding, OtherEmbedding, hash_vectors, opened
 
-from reposync import ConfigError, EmbeddingMismatch
-from reposync.manifest import read_manifest
+from reposync import (
+    ConfigError,
+    EmbeddingMismatch,
+    list_repositories,
+    repository_status,
+    sync_history,
+)
+from reposync.operations.drop import drop_repository
 from reposync.operations.migrate import migrate_model
 
 if TYPE_CHECKING:
@@ -62,14 +66,13 @@ def options(desk: Desk, function: HashEmbedding) -> dict[str, object]:
 
 
 def test_its_history_goes_along(desk: Desk) -> None:
-    """The runs of before are those of the same repository still."""
+    """The runs of before are those of the same repository still, and the totals are right."""
     migrate_model("repo", desk.root, **options(desk, OtherEmbedding()))
-    manifest = read_manifest(desk.manifest)
-    assert manifest is not None
-    with manifest:
-        ((_, record),) = manifest.repositories()
-        runs = manifest._all("SELECT count(*) FROM runs WHERE repository = ?", record.id)
-    assert runs[0][0] >= 2
+    (entry,) = list_repositories(store=desk.store).items
+    runs = sync_history("repo", store=desk.store)
+    assert len({run.model for run in runs.items}) == 2
+    assert (entry.files, entry.chunks) == (13, len(desk.rows()))
+    assert entry.runs == runs.total == len(runs.items)
 
 
 def test_a_second_call_has_nothing_to_do(desk: Desk) -> None:
@@ -159,17 +162,16 @@ def test_a_hosts_rows_are_not_lost(desk: Desk) -> None:
         migrate_model("repo", desk.root, **options(desk, OtherEmbedding()))
 
 
-def test_in_memory(tmp_path: Path) -> None:
+def test_in_memory(tmp_path: Path, memory: ClientAPI) -> None:
     """An in-memory client's collection is migrated, too."""
-    client = chromadb.EphemeralClient(Settings(anonymized_telemetry=False))
-    desk = Desk(tmp_path / "tree", client, "migrated-in-memory")
+    desk = Desk(tmp_path / "tree", memory, "migrated-in-memory")
     desk.write_many(4)
     desk.sync()
     desk.embedding = OtherEmbedding()
     assert migrate_model(desk.name, desk.root, **options(desk, desk.embedding)).ok
     assert desk.sync().chunks.added == 0
     desk.check()
-    client.delete_collection(desk.name)
+    drop_repository(desk.name, store=memory)
 
 
 def test_syncs_see_one_repository_meanwhile(desk: Desk) -> None:
@@ -178,12 +180,11 @@ def test_syncs_see_one_repository_meanwhile(desk: Desk) -> None:
     new = OtherEmbedding()
 
     def look() -> None:
-        manifest = read_manifest(desk.manifest)
-        assert manifest is not None
-        with manifest:
-            seen.append([key.collection for key, _ in manifest.repositories()])
+        page = list_repositories(store=desk.store)
+        seen.append((page.total, [entry.collection for entry in page.items]))
+        assert repository_status("repo", store=desk.store).state == "synced"
 
     new.before = look
     migrate_model("repo", desk.root, **options(desk, new))
     assert seen
-    assert all(names == ["repo"] for names in seen)
+    assert all(page == (1, ["repo"]) for page in seen)

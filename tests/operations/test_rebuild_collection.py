@@ -17,6 +17,7 @@ from support import Desk, HashEmbedding, hash_vectors, opened, read_rows
 
 from reposync import ChromaLock, IndexDamaged, UnknownRepository, sync_repository
 from reposync.operations import rebuild_collection as rebuilding
+from reposync.operations.drop import drop_repository
 from reposync.operations.rebuild_collection import rebuild_collection
 
 if TYPE_CHECKING:
@@ -233,14 +234,13 @@ def test_an_unknown_repository(desk: Desk) -> None:
         rebuild_collection("reop", store=desk.store)
 
 
-def test_in_memory(tmp_path: Path) -> None:
+def test_in_memory(tmp_path: Path, memory: ClientAPI) -> None:
     """An in-memory client's collection is rebuilt, too."""
-    client = chromadb.EphemeralClient(Settings(anonymized_telemetry=False))
-    desk = Desk(tmp_path / "tree", client)
+    desk = Desk(tmp_path / "tree", memory, "rebuilt-in-memory")
     desk.write_many(4)
     desk.sync()
-    rebuild_collection("repo", store=client)
-    assert len(read_rows(client, "repo")) == 4
-    assert [one.name for one in client.list_collections()] == ["repo"]
+    rebuild_collection(desk.name, store=memory)
+    assert len(read_rows(memory, desk.name)) == 4
+    assert [one.name for one in memory.list_collections()] == [desk.name]
     assert desk.sync().chunks.added == 0
-    client.delete_collection("repo")
+    drop_repository(desk.name, store=memory)

@@ -5,13 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import chromadb
 import pytest
-from chromadb.config import Settings
 from support import Desk, check_exact, expected_texts, hash_vectors, opened, python
 
 from reposync import ConfigError, NameTaken, UnknownRepository
 from reposync.manifest import read_manifest
+from reposync.operations.drop import drop_repository
 from reposync.operations.rename import rename_repository
 
 if TYPE_CHECKING:
@@ -152,13 +151,12 @@ def test_rows_are_never_missing(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> 
     assert all(one == texts for one in seen)
 
 
-def test_in_memory(tmp_path: Path) -> None:
+def test_in_memory(tmp_path: Path, memory: ClientAPI) -> None:
     """A repository of an in-memory client is renamed, too."""
-    client = chromadb.EphemeralClient(Settings(anonymized_telemetry=False))
-    desk = Desk(tmp_path / "tree", client, "to-be-renamed")
+    desk = Desk(tmp_path / "tree", memory, "to-be-renamed")
     desk.write_many(4)
     desk.sync()
-    desk.name = rename_repository(desk.name, "in-memory", store=client).new
+    desk.name = rename_repository(desk.name, "in-memory", store=memory).new
     desk.check()
     assert desk.sync().chunks.added == 0
-    client.delete_collection("in-memory")
+    drop_repository("in-memory", store=memory)

@@ -335,7 +335,9 @@ def a_rows_note_is_gone(desk: Desk) -> None:
 
 def a_row_is_noted_that_never_was(desk: Desk) -> None:
     with notes(desk) as db:
-        db.execute(f"INSERT INTO chunks VALUES ({FILE}, ?, x'00', x'00', 1)", ("f" * 32,))
+        columns = "(file, id, text_hash, digest, stored)"
+        values = f"({FILE}, ?, x'00', x'00', 1)"
+        db.execute(f"INSERT INTO chunks {columns} VALUES {values}", ("f" * 32,))
 
 
 def a_row_is_noted_otherwise(desk: Desk) -> None:

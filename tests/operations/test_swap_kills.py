@@ -18,6 +18,7 @@ from pathlib import Path
 import pytest
 from support import Desk, OtherEmbedding, opened, start_python
 
+from reposync import list_repositories, sync_history
 from reposync.operations.migrate import migrate_model
 from reposync.operations.rebuild_collection import rebuild_collection
 from reposync.operations.rename import rename_repository
@@ -141,6 +142,12 @@ def check(desk: Desk) -> None:
     with opened(desk.store) as client:
         assert [one.name for one in client.list_collections()] == [desk.name]
         assert client.get_collection(desk.name, embedding_function=None).count() == report.rows
+    page = list_repositories(store=desk.store)
+    assert [(one.name, one.files, one.chunks) for one in page.items] == [
+        (desk.name, report.files, report.rows)
+    ]
+    runs = sync_history(desk.name, store=desk.store)
+    assert (page.total, runs.total) == (1, len(runs.items)) == (1, page.items[0].runs)
     assert not list(desk.state.glob("swap-*"))
     assert len([path for path in desk.folder.iterdir() if len(path.name) == 36]) == 1
 

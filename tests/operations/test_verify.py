@@ -10,10 +10,8 @@ from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
-import chromadb
 import numpy as np
 import pytest
-from chromadb.config import Settings
 from support import Desk, OtherEmbedding, hash_vectors, opened, snapshot
 
 from reposync import (
@@ -27,6 +25,7 @@ from reposync import (
 )
 from reposync.freshness import FolderState
 from reposync.operations import verify as verifying
+from reposync.operations.drop import drop_repository
 from reposync.operations.findings import SHOWN, Finding, FindingKind, Level, VerifyReport
 from reposync.operations.repair import repair_repository
 from reposync.operations.verify import verify_repository
@@ -303,18 +302,17 @@ def test_much_at_once_is_mended(desk: Desk) -> None:
     assert (report.embedded, desk.embedding.total) == (0, embedded)
 
 
-def test_in_memory(tmp_path: Path) -> None:
+def test_in_memory(tmp_path: Path, memory: ClientAPI) -> None:
     """An in-memory client's repository is verified and mended, too."""
-    client = chromadb.EphemeralClient(Settings(anonymized_telemetry=False))
-    desk = Desk(tmp_path / "tree", client, "verified-in-memory")
+    desk = Desk(tmp_path / "tree", memory, "verified-in-memory")
     desk.write_many(4)
     desk.sync()
     assert verify_repository(desk.name, desk.root, level="vectors", **options(desk)).ok
-    client.get_collection(desk.name, embedding_function=None).delete(where={"path": "note01.txt"})
+    memory.get_collection(desk.name, embedding_function=None).delete(where={"path": "note01.txt"})
     assert not verify_repository(desk.name, **options(desk)).ok
     assert repair_repository(desk.name, desk.root, **options(desk)).ok
     desk.check()
-    client.delete_collection(desk.name)
+    drop_repository(desk.name, store=memory)
 
 
 def test_a_long_report_is_cut_when_it_is_printed() -> None:
