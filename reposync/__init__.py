@@ -37,16 +37,14 @@ if TYPE_CHECKING:
     from reposync.lock import ChromaLock, LockStats, with_chroma_lock
     from reposync.operations.backup import BackupCheck, BackupReport, backup_store, verify_backup
     from reposync.operations.current import CurrentReport, is_current
+    from reposync.operations.drop import DropReport, drop_repository
     from reposync.operations.export import ExportReport, export_repository
+    from reposync.operations.findings import Finding, VerifyReport
     from reposync.operations.health import HealthReport, check_health
     from reposync.operations.health_check import HealthCheck
     from reposync.operations.history import sync_history
     from reposync.operations.history_file import HistoryExport, export_history, read_history
     from reposync.operations.importing import ImportReport, import_repository
-    from reposync.operations.drop import DropReport, drop_repository
-    from reposync.operations.findings import Finding, VerifyReport
-    from reposync.operations.history import sync_history
-    from reposync.operations.history_file import HistoryExport, export_history, read_history
     from reposync.operations.migrate import MigrationReport, migrate_model
     from reposync.operations.pages import (
         ChunkEntry,
@@ -62,12 +60,12 @@ if TYPE_CHECKING:
         get_progress,
         request_cancel,
     )
-    from reposync.operations.restore import RestoreReport, restore_store
     from reposync.operations.prune import PruneReport, prune_cache
     from reposync.operations.rebuild_collection import RebuildReport, rebuild_collection
     from reposync.operations.remedies import RepairStep
     from reposync.operations.rename import RenameReport, rename_repository
     from reposync.operations.repair import RepairReport, repair_repository
+    from reposync.operations.restore import RestoreReport, restore_store
     from reposync.operations.runs import RunEntry
     from reposync.operations.status import RepositoryStatus, repository_status
     from reposync.operations.verify import verify_repository
@@ -96,9 +94,9 @@ _HOMES = {
     "Explanation": "explanation",
     "ExportReport": "operations.export",
     "FileEntry": "operations.pages",
+    "Finding": "operations.findings",
     "HealthCheck": "operations.health_check",
     "HealthReport": "operations.health",
-    "Finding": "operations.findings",
     "HistoryExport": "operations.history_file",
     "ImportReport": "operations.importing",
     "IndexDamaged": "errors",
@@ -132,9 +130,9 @@ _HOMES = {
     "SyncProgress": "result",
     "SyncResult": "result",
     "UnknownRepository": "errors",
+    "VerifyReport": "operations.findings",
     "backup_store": "operations.backup",
     "check_health": "operations.health",
-    "VerifyReport": "operations.findings",
     "drop_repository": "operations.drop",
     "explain": "explanation",
     "export_history": "operations.history_file",
@@ -181,9 +179,9 @@ __all__ = [
     "Explanation",
     "ExportReport",
     "FileEntry",
+    "Finding",
     "HealthCheck",
     "HealthReport",
-    "Finding",
     "HistoryExport",
     "ImportReport",
     "IndexDamaged",

@@ -215,7 +215,7 @@ def rows(folder: str, collection_id: str, name: str, copy: str) -> None:
 
 def segments(folder: str) -> list[str]:
     """See `segments_in_child`."""
-    with _database(folder) as db:
+    with chromas_database(folder) as db:
         return [str(name) for (name,) in db.execute("SELECT id FROM segments")]
 
 

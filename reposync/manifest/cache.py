@@ -81,7 +81,7 @@ class VectorCache(Database):
             db.executemany("DELETE FROM vectors WHERE id = ?", doomed)
         return len(doomed)
 
-    def cached(self) -> tuple[int, int]:
+    def cache_size(self) -> tuple[int, int]:
         """How many vectors are cached, and in how many bytes."""
         return int(self._all("SELECT count(*) FROM vectors")[0][0]), self._cached_bytes()
 

@@ -56,9 +56,9 @@ def prune_cache(*, store: object = None) -> PruneReport:
     """
     with opened_store(store) as found, open_state(found) as manifest:
         path = None if found.kind == "memory" else manifest_path(found)
-        count, size = manifest.cached()
+        count, size = manifest.cache_size()
         manifest.evict(0)
-        kept, kept_bytes = manifest.cached()
+        kept, kept_bytes = manifest.cache_size()
         before = after = _size(path)
         if kept < count and (path is None or shutil.disk_usage(path.parent).free > 2 * before):
             manifest.shrink()
