@@ -18,7 +18,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from support import RACY_SECONDS, HashEmbedding, make_folder
+from support import RACY_SECONDS, HashEmbedding, OtherEmbedding, make_folder
 
 import reposync
 from reposync import sync_repository
@@ -40,7 +40,7 @@ FUNCTIONS = [name for name in reposync.__all__ if inspect.isfunction(getattr(rep
 WITH_EXAMPLES = [name for name in reposync.__all__ if examples(name)]
 
 
-PAGES = ["watching.md", "limits.md"]
+PAGES = ["watching.md", "limits.md", "verify-and-repair.md", "maintain.md"]
 """How-to pages whose programs run in the prepared folder, where "my-repo" is called "project"."""
 
 
@@ -90,6 +90,6 @@ def test_how_to_pages_are_true(page: str) -> None:
     text = (Path(__file__).parents[1] / "docs/how-to" / page).read_text("utf-8")
     programs = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
     assert programs
-    names: dict[str, object] = {"embed": HashEmbedding()}
+    names: dict[str, object] = {"embed": HashEmbedding(), "new_function": OtherEmbedding()}
     for program in programs:
         exec(re.sub("path/to/repo|my-repo", "project", program), names)

@@ -12,7 +12,13 @@ from typing import get_args
 from reposync.collection import Collection
 from reposync.config import SyncConfig
 from reposync.embed import make_embedder
-from reposync.errors import ConfigError, IndexDamaged, SyncInProgress, UnknownRepository
+from reposync.errors import (
+    CollectionGone,
+    ConfigError,
+    IndexDamaged,
+    SyncInProgress,
+    UnknownRepository,
+)
 from reposync.freshness import State
 from reposync.lock import ChromaLock
 from reposync.manifest import RepositoryKey
@@ -95,18 +101,22 @@ def verify_repository(
 
 
 def verify(one: Opened, lock: ChromaLock, asked: Asked) -> VerifyReport:
-    """Look again as long as somebody syncs it meanwhile: what is in flight is no damage.
+    """Look again if somebody changes it meanwhile: what is in flight is no damage.
 
     Raises:
         SyncInProgress: it never was still.
     """
     for _ in range(MAX_LOOKS):
         before = _notes(one)
-        report = _look(one, lock, asked, before[0])
+        try:
+            report = _look(one, lock, asked, before[0])
+        except CollectionGone:
+            continue  # a rebuild took its place
         if report.ok or _notes(one) == before:
             return report
     raise SyncInProgress(
-        f"{one.key.name!r} was changed each time while it was verified. Wait for its sync to end."
+        f"{one.key.name!r} was changed each time while it was verified. Wait for its sync to end,"
+        " and verify again."
     )
 
 
@@ -120,7 +130,7 @@ def _look(one: Opened, lock: ChromaLock, asked: Asked, known: Mapping[str, Known
     counts: dict[str, int] = {}
     with ExitStack() as stack:
         if is_unsettled(one.store, one.key.collection):
-            detail = "a rebuild, a migration or a renaming is under way, or ended in the middle"
+            detail = "a rebuild, a migration or a renaming ended in the middle"
             report(Finding(kind="unsettled", detail=detail))
         by_files: WantedByFiles | None = None
         wanted = wanted_by_manifest(one, known, report)
@@ -131,9 +141,9 @@ def _look(one: Opened, lock: ChromaLock, asked: Asked, known: Mapping[str, Known
             by_files = WantedByFiles(one, known, request, source, report, cut=cut)
             wanted = iter(by_files)
         try:
-            opened = _open(one, lock, report)
-            if opened is not None:
-                counts = _compare(one, lock, asked, wanted, report, *opened)
+            found = _open(one, lock, report)
+            if found is not None:
+                counts = _compare(one, lock, asked, wanted, report, *found)
         except IndexDamaged as damage:
             report(Finding(kind="index", detail=str(damage)))
         for _ in wanted:

@@ -8,8 +8,13 @@ from typing import TYPE_CHECKING
 import pytest
 from support import Desk, check_exact, expected_texts, hash_vectors, opened, python
 
-from reposync import ConfigError, NameTaken, UnknownRepository
-from reposync.manifest import read_manifest
+from reposync import (
+    ConfigError,
+    NameTaken,
+    UnknownRepository,
+    list_repositories,
+    sync_history,
+)
 from reposync.operations.drop import drop_repository
 from reposync.operations.rename import rename_repository
 
@@ -44,14 +49,12 @@ def test_the_rows_are_those_of_the_new_name(desk: Desk) -> None:
 
 def test_its_history_goes_along(desk: Desk) -> None:
     """The runs of before are those of the renamed repository."""
+    before = sync_history("repo", store=desk.store)
     rename_repository("repo", "renamed", store=desk.store)
-    manifest = read_manifest(desk.manifest)
-    assert manifest is not None
-    with manifest:
-        ((key, record),) = manifest.repositories()
-        assert key.name == "renamed"
-        runs = manifest._all("SELECT count(*) FROM runs WHERE repository = ?", record.id)
-    assert runs[0][0] >= 1
+    after = sync_history("renamed", store=desk.store)
+    assert [run.run_id for run in after.items] == [run.run_id for run in before.items]
+    (entry,) = list_repositories(store=desk.store).items
+    assert (entry.name, entry.chunks) == ("renamed", len(desk.rows("renamed")))
 
 
 def test_a_collection_of_others_keeps_its_name(desk: Desk, tmp_path: Path) -> None:

@@ -27,6 +27,7 @@ from reposync.freshness import FolderState
 from reposync.operations import verify as verifying
 from reposync.operations.drop import drop_repository
 from reposync.operations.findings import SHOWN, Finding, FindingKind, Level, VerifyReport
+from reposync.operations.rebuild_collection import rebuild_collection
 from reposync.operations.repair import repair_repository
 from reposync.operations.verify import verify_repository
 
@@ -144,6 +145,22 @@ def test_one_that_never_rests_is_not_called_damaged(
     monkeypatch.setattr(verifying, "_notes", lambda one: (notes(one)[0], next(times)))
     with pytest.raises(SyncInProgress, match="Wait for its sync"):
         verify_repository("repo", **options(desk))
+
+
+@pytest.mark.folder_only
+def test_a_rebuild_meanwhile_is_no_damage(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    """If the collection is replaced while it is read, the new one is verified."""
+    compare, times = verifying._compare, []
+
+    def replaced(*arguments: Any) -> dict[str, int]:
+        times.append(None)
+        if len(times) == 1:
+            rebuild_collection("repo", store=desk.store)
+        return compare(*arguments)
+
+    monkeypatch.setattr(verifying, "_compare", replaced)
+    assert verify_repository("repo", **options(desk)).ok
+    assert len(times) == 2
 
 
 @pytest.mark.folder_only
