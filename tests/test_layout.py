@@ -25,7 +25,8 @@ ONLY_IMPORTERS = {
     "filelock": {"lock/file.py"},
     "tenacity": {"retry.py"},
     "tokenizers": {"tokens.py"},
-    "onnxruntime": {"embed/minilm.py"},
+    "onnxruntime": {"embed/ort.py"},
+    "openvino": {"embed/fast.py"},
     "chromadb": {"store.py", "probe.py", "embed/weights.py", "operations/sample.py"},
     "typer": {"cli.py"},
     "tqdm": {"progress.py"},
@@ -42,6 +43,7 @@ catches its errors."""
 LATE = (
     "chromadb",
     "onnxruntime",
+    "openvino",
     "tokenizers",
     "numpy",
     "tenacity",

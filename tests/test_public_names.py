@@ -20,7 +20,16 @@ import pytest
 import reposync
 from reposync import errors
 
-HEAVY = ("chromadb", "onnxruntime", "tokenizers", "numpy", "pydantic", "tenacity", "filelock")
+HEAVY = (
+    "chromadb",
+    "onnxruntime",
+    "openvino",
+    "tokenizers",
+    "numpy",
+    "pydantic",
+    "tenacity",
+    "filelock",
+)
 
 
 def fresh(code: str, *arguments: str) -> Any:

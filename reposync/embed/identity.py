@@ -28,8 +28,9 @@ class ModelIdentity:
     dimension: int | None
 
 
-# One model, whatever its weights' precision: the vectors of fp32 and int8 are interchangeable (see
-# minilm.py for how close they are), and weights that arrive later must not re-embed everything.
+# One model, whatever its weights' precision and what computes it: the vectors are interchangeable
+# (minilm.py and fast.py say how close they are), and weights or a runtime that are installed later
+# must not re-embed everything.
 DEFAULT = ModelIdentity("all-MiniLM-L6-v2", "all-MiniLM-L6-v2:384", 384)
 
 # The names under which Chroma persists this same model.

@@ -5,15 +5,19 @@ from __future__ import annotations
 import gc
 import json
 import os
-import shutil
+from contextlib import contextmanager
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
-from chromadb.utils.embedding_functions.onnx_mini_lm_l6_v2 import ONNXMiniLM_L6_V2
+from chromas import chromas_function
 
-from reposync.embed import Embedder, make_embedder, minilm, weights
+from reposync.embed import Embedder, fast, weights
+from reposync.embed.identity import DEFAULT
+from reposync.embed.minilm import MiniLM
+from reposync.embed.ort import OnnxRuntime
 from reposync.errors import EmbeddingError
 from reposync.tokens import TokenCounter
 
@@ -23,6 +27,24 @@ if TYPE_CHECKING:
 # Made with the fp32 weights and a float64 implementation of BERT that shares no code with ours.
 CASES = json.loads((Path(__file__).parent / "data/minilm_fp32.json").read_text("utf-8"))["cases"]
 TEXTS = [case["text"] for case in CASES]
+
+RUNTIMES = {
+    "onnxruntime": OnnxRuntime,
+    **({"openvino": fast.OpenVino} if find_spec("openvino") else {}),
+}
+"""All that are installed: the extra `dev` has both, where there is a wheel of OpenVINO."""
+
+
+@contextmanager
+def _running_on(name: str) -> Iterator[MiniLM]:
+    """The default model on that runtime, whatever the processor and the number of texts."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(fast, "has_amx", lambda: name == "openvino")
+        patch.setattr(fast, "PAYS_FROM", 1)
+        model = MiniLM()
+        model.embed(["loads"])
+        assert type(model._runtime) is RUNTIMES[name]
+        yield model
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -35,14 +57,27 @@ def _empty_home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
         yield
 
 
+@pytest.fixture(scope="module", params=RUNTIMES)
+def runtime(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
 @pytest.fixture(scope="module")
-def embedder() -> Embedder:
-    return make_embedder(None)
+def embedder(runtime: str) -> Iterator[Embedder]:
+    with _running_on(runtime) as model:
+        yield Embedder(DEFAULT, None, model.embed)
 
 
 @pytest.fixture(scope="module")
 def vectors(embedder: Embedder) -> Any:
     return embedder.embed(TEXTS)
+
+
+@pytest.fixture(scope="module")
+def chromas(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """What Chroma's own function says, with the same weights."""
+    folder = tmp_path_factory.mktemp("chroma")
+    return np.array(chromas_function(weights.find_weights(), folder)(TEXTS))
 
 
 def test_vectors_are_float32_of_length_one(vectors: Any) -> None:
@@ -60,17 +95,14 @@ def test_int8_weights_stay_close_to_fp32(vectors: Any, index: int) -> None:
     assert cosine >= (0.995 if wordless else 0.998)
 
 
-def test_equals_chromas_own_function_on_the_same_weights(vectors: Any, tmp_path: Path) -> None:
-    """A host's `collection.query(query_texts=...)` meets the same vectors, to five digits."""
-    folder = tmp_path / "onnx"
-    folder.mkdir()
-    shutil.copy(weights.find_weights(), folder / "model.onnx")
-    TokenCounter().tokenizer.save(str(folder / "tokenizer.json"))
-    for name in ("config.json", "special_tokens_map.json", "tokenizer_config.json", "vocab.txt"):
-        (folder / name).touch()
-    chroma = ONNXMiniLM_L6_V2()
-    chroma.DOWNLOAD_PATH = tmp_path
-    np.testing.assert_allclose(vectors, np.array(chroma(TEXTS)), atol=1e-5)
+def test_equals_chromas_own_function_on_the_same_weights(
+    runtime: str, vectors: Any, chromas: Any
+) -> None:
+    """A host's `collection.query(query_texts=...)` meets the same vectors: to five digits with
+    onnxruntime, with OpenVINO at a cosine of 0.9999."""
+    if runtime == "onnxruntime":
+        np.testing.assert_allclose(vectors, chromas, atol=1e-5)
+    assert (vectors * chromas).sum(axis=1).min() >= 0.9999
 
 
 def test_a_vector_depends_on_its_text_alone(embedder: Embedder, vectors: Any) -> None:
@@ -126,15 +158,6 @@ def test_the_tokenizer_is_that_of_bert_base_uncased() -> None:
     ]
 
 
-def test_runs_are_sorted_bounded_and_complete() -> None:
-    """Every text is in exactly one run, and no run is larger than the model's caches like it."""
-    lengths = [int(n) for n in np.random.default_rng(5).integers(2, 257, size=300)] + [2] * 80
-    runs = list(minilm._runs(lengths))
-    assert sorted(index for run in runs for index in run) == list(range(len(lengths)))
-    assert all(len(run) <= 32 and len(run) * max(lengths[i] for i in run) <= 512 for run in runs)
-    assert list(minilm._runs([])) == []
-
-
 def test_a_text_that_the_tokenizer_refuses_is_our_error(embedder: Embedder) -> None:
     """A lone surrogate, which no UTF-8 can hold, is an EmbeddingError with its cause."""
     with pytest.raises(EmbeddingError) as caught:
@@ -143,22 +166,11 @@ def test_a_text_that_the_tokenizer_refuses_is_our_error(embedder: Embedder) -> N
 
 
 @pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="counts threads through /proc")
-def test_no_thread_outlives_the_embedder(vectors: Any) -> None:
-    """The session's threads end with the object that made them; tokenising leaves none."""
+def test_no_thread_outlives_the_embedder(runtime: str, vectors: Any) -> None:
+    """The runtime's threads end with the object that made them; tokenising leaves none."""
     before = len(os.listdir("/proc/self/task"))
-    embedder = make_embedder(None)
-    embedder.embed(["one", "two"])
-    del embedder
+    with _running_on(runtime) as model:
+        model.embed(TEXTS)
+        del model
     gc.collect()
     assert len(os.listdir("/proc/self/task")) == before
-
-
-@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="needs processor affinity")
-def test_cores_are_those_that_the_process_may_use() -> None:
-    """A process confined to one core starts no threads for the others."""
-    allowed = os.sched_getaffinity(0)
-    try:
-        os.sched_setaffinity(0, {min(allowed)})
-        assert minilm.usable_cores() == 1
-    finally:
-        os.sched_setaffinity(0, allowed)
