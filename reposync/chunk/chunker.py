@@ -85,7 +85,7 @@ class Chunker:
         lines = split_lines(text)
         outline = _outline(language, text, lines)
         units = self._scale.units(lines, outline.ranks)
-        starts = pack(units, self.max_tokens, outline.openings)
+        starts = pack(units, self.max_tokens, outline.least_fill, outline.openings)
         chunks = []
         line = 1
         for start, end in zip(starts, [*starts[1:], len(units)], strict=True):

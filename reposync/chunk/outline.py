@@ -72,6 +72,9 @@ class Outline:
         kind: what a chunk outside of any definition is.
         separator: stands between the names of a symbol.
         embeds_context: whether the enclosing names help to find a chunk.
+        least_fill: the share of its capacity from which on a chunk may be cut anywhere. With less,
+            it says too little to be found by; with more, there are fewer borders to choose from, so
+            that an edit moves more cuts.
     """
 
     ranks: list[int]
@@ -79,6 +82,7 @@ class Outline:
     kind: str = "text"
     separator: str = "."
     embeds_context: bool = True
+    least_fill: float = 0.5
 
     def __post_init__(self, spans: Sequence[Span]) -> None:
         self.definitions = _nest(spans)

@@ -11,16 +11,12 @@ if TYPE_CHECKING:
 
     from reposync.chunk.units import Unit
 
-LEAST_FILL = 0.5
-"""A chunk that is cut before this share of its capacity says too little to be found by. A larger
-share finds no better, and leaves fewer borders to choose from, so that an edit moves more cuts."""
-
 LEAST_FILL_BEFORE_A_DEFINITION = 0.25
-"""The same where a definition begins that would otherwise be torn: its first lines at the end of
-another's chunk are found by the words of neither."""
+"""A share of the capacity. Where a definition begins that would otherwise be torn, a chunk may be
+cut this early: first lines at the end of another's chunk are found by the words of neither."""
 
 
-def pack(units: Sequence[Unit], capacity: int, openings: Set[int] = frozenset()) -> list[int]:
+def pack(units: Sequence[Unit], capacity: int, least_fill: float, openings: Set[int]) -> list[int]:
     """The index of each chunk's first unit.
 
     Filling each chunk to the brim would move every cut after an edit. Here each cut is the best
@@ -30,6 +26,7 @@ def pack(units: Sequence[Unit], capacity: int, openings: Set[int] = frozenset())
     Args:
         units: the text.
         capacity: the most that the units of a chunk may weigh together.
+        least_fill: the share of the capacity from which on to look for a cut.
         openings: the rows at which a definition begins; better to cut before than all others.
     """
     total = list(accumulate((unit.weight for unit in units), initial=0))
@@ -44,7 +41,7 @@ def pack(units: Sequence[Unit], capacity: int, openings: Set[int] = frozenset())
 
     while total[-1] - total[start] > capacity:
         brim = max(start + 1, bisect_right(total, total[start] + capacity) - 1)
-        least = filled(LEAST_FILL, brim)
+        least = filled(least_fill, brim)
         early = filled(LEAST_FILL_BEFORE_A_DEFINITION, least)
         window = range(least, brim + 1)
         borders = (

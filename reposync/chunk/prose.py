@@ -22,6 +22,10 @@ _ADORNMENT = re.compile(r"([!-/:-@\[-`{-~])\1{2,}$")
 _LIST_ITEM = re.compile(r"[ \t]*(?:[-*+]|\d{1,9}[.)]|#\.)[ \t]")
 _FOLDED_ITEM = re.compile(r"[ \t]+\S")
 
+LEAST_FILL = 0.6
+"""Prose has more borders to choose from than code: fuller chunks are found better, and edits stay
+local."""
+
 _Heading = tuple[int, int, int, str]
 """First row, last row, level from 1, title."""
 
@@ -43,6 +47,7 @@ def prose_outline(language: str, lines: list[str]) -> Outline:
         ],
         separator=" > ",
         embeds_context=False,
+        least_fill=LEAST_FILL,
     )
 
 

@@ -8,6 +8,7 @@ from typing import NamedTuple
 from unittest.mock import patch
 
 from reposync.chunk import Chunker, language_of, pack
+from reposync.chunk import chunker as cutting
 from reposync.chunk.chunker import _outline
 from reposync.chunk.outline import Outline, split_lines
 
@@ -35,14 +36,22 @@ Splitter = Callable[[str, str], list[Slice]]
 
 def ours(
     max_tokens: int = 200,
-    least_fill: float = pack.LEAST_FILL,
+    least_fill: float | None = None,
     early: float = pack.LEAST_FILL_BEFORE_A_DEFINITION,
 ) -> Splitter:
     """The library's chunker."""
     chunker = Chunker(max_tokens)
 
+    def outline(language: str, text: str, lines: list[str]) -> Outline:
+        found = _outline(language, text, lines)
+        found.least_fill = least_fill or found.least_fill
+        return found
+
     def split(path: str, text: str) -> list[Slice]:
-        with patch.multiple(pack, LEAST_FILL=least_fill, LEAST_FILL_BEFORE_A_DEFINITION=early):
+        with (
+            patch.object(pack, "LEAST_FILL_BEFORE_A_DEFINITION", early),
+            patch.object(cutting, "_outline", outline),
+        ):
             chunks = chunker.chunk(path, text)
         if not chunks:
             return []
