@@ -40,6 +40,7 @@ class RepairWork:
         self.warnings: tuple[str, ...] = ()
         self.computed = 0
         self.function_name = ""
+        self._checked = 0
         self._restorable: dict[str, Row] = {}
 
     @property
@@ -65,6 +66,8 @@ class RepairWork:
             self._first_aid(urgent)
             first -= {step.remedy for step in urgent}  # each once: what it cannot mend is left
         self.steps += steps
+        if not dry_run and self._checked:  # so that nobody need look at all of the index again
+            self.one.manifest.describe(self.one.record.id, checked=self._checked)
         if not dry_run and mending is not None:
             self._mend(mending)
         if not dry_run and self.to_sync:
@@ -73,7 +76,11 @@ class RepairWork:
     def _plan(self) -> tuple[list[RepairStep], Mending | None]:
         """What is to be done, and with what; None if the index is to be mended first."""
         one, asked = self.one, self._asked
+        with self._lock.hold(write=False) as hold:
+            generation = hold.state.generation if hold else 0
         findings = verify(one, self._lock, asked).findings
+        if not any(finding.kind == "index" for finding in findings):
+            self._checked = generation
         with self._lock.hold(write=False):
             one.store.open()
             live = one.store.find(one.key.collection)

@@ -16,11 +16,13 @@ import numpy as np
 import pytest
 from support import Desk, HashEmbedding, check_exact, expected_texts, hash_vectors, opened
 
-from reposync import ChromaLock
+from reposync import ChromaLock, swap
 from reposync.freshness import FolderState
+from reposync.naming import beside_name
 from reposync.operations.repair import repair_repository
 from reposync.operations.verify import verify_repository
 from reposync.rows import make_id, text_key
+from reposync.store import Store
 
 if TYPE_CHECKING:
     from chromadb.api.models.Collection import Collection
@@ -242,6 +244,13 @@ def the_collection_is_gone(desk: Desk) -> None:
         client.delete_collection("repo")
 
 
+def a_rebuild_was_killed(desk: Desk) -> None:
+    store = Store(desk.store)
+    swap._write(swap._mark(store, "repo"), ["repo", ""])
+    with opened(desk.store) as client:
+        client.create_collection(beside_name("repo"), embedding_function=None)
+
+
 # -- damage to the files of the index ------------------------------------------------------------
 
 
@@ -448,6 +457,7 @@ DAMAGES = [
     Damage(a_vector_is_zero, {"vector"}, alone=True),
     Damage(a_vector_is_anothers, {"vector"}, alone=True),
     Damage(two_vectors_were_swapped, {"vector"}, alone=True),
+    Damage(a_rebuild_was_killed, {"unsettled"}, alone=True),
     Damage(the_collection_is_gone, {"collection"}, function=True),
     Damage(the_index_is_lost, {"index"}, alone=True, large=True),
     Damage(the_index_is_cut_off, {"index"}, alone=True, large=True),
@@ -509,7 +519,15 @@ def test_found_and_mended_with_the_files(desk: Desk, damage: Damage) -> None:
     check(desk, damage)
 
 
-@pytest.mark.parametrize("damage", [each for each in DAMAGES if each.alone], ids=str)
+def alone() -> Iterator[Any]:
+    """What needs no files; most of the damage to the index, which takes long, is slow."""
+    for each in DAMAGES:
+        if each.alone:
+            later = each.large and each.plant is not the_index_is_cut_off
+            yield pytest.param(each, marks=pytest.mark.slow if later else ())
+
+
+@pytest.mark.parametrize("damage", list(alone()), ids=str)
 def test_mended_without_the_files(desk: Desk, damage: Damage) -> None:
     """What manifest, cache and collection can tell is mended from them alone."""
     function = desk.embedding if damage.function else None
