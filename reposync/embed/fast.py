@@ -1,9 +1,9 @@
 """The default model on OpenVINO (extra ``fast``); the only importer of ``openvino``.
 
-It pays where the processor multiplies matrices of bf16 in hardware (AMX): a quarter of the CPU time
-of onnxruntime. Elsewhere it was measured to be about as fast as onnxruntime, and is not loaded.
+It pays where the processor multiplies matrices of bf16 in hardware (AMX): less than a third of the
+CPU time of onnxruntime. Without, it was measured to gain a fifth at best, and is not loaded.
 
-How close is it? Cosine 0.99995 or more to onnxruntime on the same weights. Texts are padded to a
+How close is it? Cosine 0.99994 or more to onnxruntime on the same weights. Texts are padded to a
 multiple of 16 tokens, so that a vector depends on its text alone, to the last bit. With any width,
 kernels of several kinds would take turns, and a text's vectors differ by up to 0.001.
 """

@@ -49,7 +49,7 @@ def compute(runtime: Runtime, tokens: Sequence[Sequence[int]]) -> NDArray[np.flo
             vectors[members] = run(members)
         return vectors
     # One core a run, rather than all cores for each: threads that share a run wait for each other
-    # at every layer, which took 60 % more CPU with OpenVINO and 5 % more with onnxruntime.
+    # at every layer, which took a fifth more CPU on either runtime.
     with ThreadPoolExecutor(workers, "reposync-embed") as pool:
         for members, rows in zip(runs, pool.map(run, runs), strict=True):
             vectors[members] = rows
