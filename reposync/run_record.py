@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import logging
 import time
+from contextlib import suppress
 from dataclasses import replace
 from typing import Literal
 
-from reposync.errors import SyncError
+from reposync.errors import ManifestError, SyncError
 from reposync.limits import reached
 from reposync.manifest import Manifest, RepositoryRecord
 from reposync.progress import as_json
@@ -77,7 +78,8 @@ class RunRecord:
 
     def beat(self, stage: Stage | None = None) -> None:
         """Tell whoever asks that the run goes on, and how far it is; now in `stage`, if given."""
-        self._manifest.beat(*self._who, self._progress(stage))
+        with suppress(ManifestError):  # a full disk shows up where it matters
+            self._manifest.beat(*self._who, self._progress(stage))
         self._beaten_at = time.monotonic()
 
     def heed(self) -> None:

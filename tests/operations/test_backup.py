@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import pytest
 from chroma_server import Server
+from chromadb.api import ClientAPI
 from faults.job import ballast
 from support import (
     Desk,
@@ -339,14 +340,12 @@ def test_an_empty_folder_and_missing_parents(desk: Desk) -> None:
         assert verify_backup(str(dest)).ok
 
 
-def test_only_folders_can_be_backed_up(tmp_path: Path, server: Server) -> None:
+def test_only_folders_can_be_backed_up(tmp_path: Path, server: Server, memory: ClientAPI) -> None:
     """For a server, or a store in memory, the error names what to do instead."""
-    import chromadb
-
     with server.client() as client, pytest.raises(ConfigError, match="export_repository"):
         backup_store(tmp_path / "saved", store=client)
     with pytest.raises(ConfigError, match="export_repository"):
-        backup_store(tmp_path / "saved", store=chromadb.EphemeralClient())
+        backup_store(tmp_path / "saved", store=memory)
     assert not (tmp_path / "saved").exists()
 
 

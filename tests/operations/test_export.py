@@ -10,7 +10,6 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import chromadb
 import numpy as np
 import pytest
 from chroma_server import move_to_fresh_database
@@ -147,7 +146,7 @@ def check_moved(desk: Desk, store: Place) -> None:
 # -- Moving --------------------------------------------------------------------------------------
 
 
-def test_from_anywhere_to_anywhere(desk: Desk, server_client: ClientAPI) -> None:
+def test_from_anywhere_to_anywhere(desk: Desk, server_client: ClientAPI, memory: ClientAPI) -> None:
     """Between a folder, a server and memory, in any order; each embeds nothing."""
     folder = desk.root.parent
     result = export_repository(desk.name, folder / "export", store=desk.store)
@@ -155,7 +154,6 @@ def test_from_anywhere_to_anywhere(desk: Desk, server_client: ClientAPI) -> None
     assert (result.files, result.left_out) == (11, 0)
     assert result.chunks == len(desk.rows())
     assert str(result.chunks) in str(result)
-    memory = chromadb.EphemeralClient()
     move_to_fresh_database(memory)
     for number, store in enumerate((folder / "other", server_client, memory)):
         moved = bring(folder / "export", store)

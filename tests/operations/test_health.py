@@ -16,6 +16,7 @@ from typing import Any
 import chromadb
 import pytest
 from chroma_server import Server, connect, disconnect, move_to_fresh_database
+from chromadb.api import ClientAPI
 from faults.job import ballast
 from faults.proxy import answer, proxied
 from support import (
@@ -161,12 +162,11 @@ def test_a_server(desk: Desk, server: Server) -> None:
     assert one(ready, "index").figures["rows"] == 10
 
 
-def test_a_store_in_memory(desk: Desk) -> None:
+def test_a_store_in_memory(desk: Desk, memory: ClientAPI) -> None:
     """There is little to ask, and that is well."""
-    client = chromadb.EphemeralClient()
-    move_to_fresh_database(client)
-    desk.sync(store=client)
-    report = check_health(store=client)
+    move_to_fresh_database(memory)
+    desk.sync(store=memory)
+    report = check_health(store=memory)
     assert [check.name for check in report.checks] == ["store", "manifest", "repository", "index"]
     assert report.status == "pass", str(report)
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import chromadb
 import pytest
+from chromadb.api import ClientAPI
 from chromadb.config import Settings
 from faults.job import ballast
 from support import (
@@ -111,7 +112,7 @@ def test_a_client_that_knew_the_old_store(desk: Desk) -> None:
         assert [one.name for one in found.list_collections()] == ["repo"]
 
 
-def test_nothing_is_overwritten(desk: Desk) -> None:
+def test_nothing_is_overwritten(desk: Desk, memory: ClientAPI) -> None:
     """A store, any other file, or a folder with something in it stays as it is."""
     above = desk.root.parent
     (above / "other").mkdir()
@@ -122,7 +123,7 @@ def test_nothing_is_overwritten(desk: Desk) -> None:
         with pytest.raises(ConfigError, match="Nothing is overwritten"):
             restore_store(above / "saved", store=target)
     with pytest.raises(ConfigError, match="folder"):
-        restore_store(above / "saved", store=chromadb.EphemeralClient())  # type: ignore[arg-type]
+        restore_store(above / "saved", store=memory)  # type: ignore[arg-type]
     with pytest.raises(ConfigError, match="not a folder"):
         restore_store(above / "nowhere", store=above / "new")
     with pytest.raises(ArchiveDamaged, match=r"no backup\.json"):

@@ -110,7 +110,8 @@ def test_an_estimate_that_holds(desk: Desk) -> None:
         if at >= (begin + end) / 2 and told.chunks_done < added - SMALL.batch_rows:
             judged += 1
             assert told.remaining_seconds is not None
-            assert left / 2 <= told.remaining_seconds <= left * 2, str(told)
+            # Near the end a fraction of a second is more than a factor of two.
+            assert left / 2 - 0.5 <= told.remaining_seconds <= left * 2 + 0.5, str(told)
             assert abs(told.chunks_total - added) <= added / 4
     assert judged > 10
     last = progress(desk)

@@ -90,6 +90,7 @@ def as_nobody(tmp_path: Path) -> Callable[..., str]:
             "import pathspec.patterns.gitignore.spec\n"
             "from pathlib import Path\n"
             "from reposync.scan import *\n"
+            "from reposync.scan import content\n"  # late in a scan, when nobody may read it here
             f"{before}\n"
             "if os.getuid() == 0: os.setgroups([]); os.setgid(65534); os.setuid(65534)\n"
         )

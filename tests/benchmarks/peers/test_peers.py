@@ -11,6 +11,7 @@ from typing import Any
 
 import chromadb
 import pytest
+from chromadb.api import ClientAPI
 from chromadb.errors import InternalError
 
 from . import changes, profiling, scale
@@ -103,9 +104,9 @@ def test_rows_without_a_vector_are_found_one_by_one() -> None:
     assert list(rows) == list("abcdefg")
 
 
-def test_the_floor_writes_the_same_rows(tmp_path: Path) -> None:
+def test_the_floor_writes_the_same_rows(tmp_path: Path, memory: ClientAPI) -> None:
     """Plain Chroma is given what a sync wrote and deleted, no more and no less."""
-    ours = chromadb.EphemeralClient().create_collection("peers-floor", embedding_function=None)
+    ours = memory.create_collection("peers-floor", embedding_function=None)
     steps: list[dict[str, tuple[str, int]]] = [
         {"1": ("one", 1), "2": ("two", 1), "3": ("three", 1)},
         {"1": ("one", 1), "2": ("two", 2), "4": ("four", 1)},
