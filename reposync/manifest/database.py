@@ -211,5 +211,5 @@ def _ours(error: sqlite3.Error) -> ManifestError:
         return ManifestDamaged(f"{FILE_NAME} is damaged ({error}). Remove it and sync again.")
     return ManifestError(
         f"{FILE_NAME} cannot be used ({error}). Is the store's folder writable, is the disk full,"
-        " or does another program hold the file? Nothing is lost; sync again to go on."
+        " or does another program hold the file? Make room, and sync again: nothing is lost."
     )

@@ -79,7 +79,8 @@ def test_files_may_not_grow(desk: Desk, after: int) -> None:
     assert outcome.error in ("StoreUnavailable", "ManifestError"), "whichever file grew first"
     assert "Make room" in outcome.message
     assert outcome.total == (after or 20)
-    check_recovery(desk)
+    # Where the cache itself may not grow, the batch in flight cannot be kept.
+    check_recovery(desk, embedded_at_most=2 if outcome.error == "ManifestError" else 1)
 
 
 def test_the_manifest_cannot_be_written(desk: Desk) -> None:
