@@ -25,7 +25,7 @@ RACY_SECONDS = 2.0
 """A file that changed so shortly before it was copied could change again under an equal stat."""
 
 _INDEX = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
-_STATE = re.compile(r"damaged-.+|lost-.+\.json")
+_STATE = re.compile(r"damaged-.+|lost-.+\.json|swap-[0-9a-f]+")
 
 
 def copy_store(folder: Path, staging: Path, lock: ChromaLock) -> tuple[float, float, list[str]]:

@@ -23,6 +23,7 @@ from reposync.records import Known
 from reposync.report import Report
 from reposync.result import SourceInfo, SyncResult
 from reposync.rows import KnownRow, row_digest
+from reposync.swap import settled
 
 if TYPE_CHECKING:
     import numpy as np
@@ -120,6 +121,7 @@ def export_repository(
         target = new_folder(dest, outside=found.folder)
         lock = ChromaLock(found, config.lock_timeout)
         with (
+            settled(found, lock, repository.manifest, repository.key),
             no_syncs(found, lock, [repository.key]),
             staged(target) as staging,
             ArchiveWriter(staging) as writer,

@@ -43,6 +43,7 @@ from reposync.scan.git import GitState
 from reposync.scan.paths import unescape_path
 from reposync.state import open_state
 from reposync.store import Store
+from reposync.swap import settled
 from reposync.tally import Tally
 from reposync.target import Target
 
@@ -148,8 +149,9 @@ def import_repository(
     request = _request(archive, store, collection, embedding_function, config or SyncConfig())
     with (
         closing(request.store),
-        no_syncs(request.store, request.lock, [request.key]),
         open_state(request.store) as manifest,
+        settled(request.store, request.lock, manifest, request.key),
+        no_syncs(request.store, request.lock, [request.key]),
     ):
         result = _Import(archive, request, manifest).run()
     return ImportReport(

@@ -7,10 +7,10 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import pytest
-from hash_embedding import read_log
+from hash_embedding import HashEmbedding, read_log
 from peer import Neighbours, Notes, Peer
 
-from reposync import backup_store, restore_store, verify_backup
+from reposync import backup_store, restore_store, verify_backup, verify_repository
 
 if TYPE_CHECKING:
     from collections import Counter
@@ -73,6 +73,14 @@ def check_restored(shop: Workshop, notes: Notes, saved: Saved) -> None:
         result = host.ask("sync", tree=str(shop.tree), name=shop.name, by="client")
     assert result["status"] == "complete"
     again.check("the restore", "--sample", "300")
+    found = verify_repository(
+        shop.name,
+        shop.tree,
+        store=again.store,
+        level="vectors",
+        embedding_function=HashEmbedding(),
+    )
+    assert found.ok, str(found)
     anew = read_log(again.log) if again.log.exists() else {}
     twice = sum(text in saved.embedded for text in anew)
     assert twice <= BATCH, f"{twice} texts that were there before the backup were embedded again"

@@ -39,9 +39,11 @@ from reposync import (
     StoreUnavailable,
     SyncConfig,
     backup_store,
+    rebuild_collection,
     restore_store,
     verify_backup,
 )
+from reposync.collection import Collection
 from reposync.lock import LOCK_FILE
 from reposync.lock.file import try_lock
 from reposync.operations import backup, examine, seal, staging
@@ -288,6 +290,32 @@ def test_a_writer_that_was_killed_in_a_transaction(desk: Desk) -> None:
     backup_store(saved, store=desk.store)
     assert b"half transaction" not in (saved / "chroma.sqlite3").read_bytes()
     assert verify_backup(saved).ok
+
+
+def test_amid_the_replacement_of_a_collection(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A copy of the instant in which no collection has the name is settled by the next sync."""
+    saved = desk.root.parent / "saved"
+    with opened(desk.store) as client:
+        collection = client.get_collection("repo", embedding_function=None)
+        collection.upsert(ids=["of a host"], embeddings=hash_vectors(["host"], 16))
+    rename = Collection.rename
+    backups: list[dict[str, int]] = []
+
+    def back_up_and_rename(collection: Collection, name: str) -> None:
+        if name == "repo":
+            backups.append(backup_store(saved, store=desk.store).collections)
+        rename(collection, name)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Collection, "rename", back_up_and_rename)
+        rebuild_collection(desk.name, store=desk.store)
+    assert [sorted(found.values()) for found in backups] == [[11, 11]]
+    assert "repo" not in backups[0]
+    again = restored(desk, saved)
+    assert again.sync().ok
+    assert again.embedding.total == 0
+    assert again.rows() == desk.rows()
+    assert "of a host" in again.rows()
 
 
 def test_two_backups_to_one_place(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -225,11 +225,11 @@ def test_an_import_can_be_cancelled(
         commit(committer, *batch)
         assert request_cancel("repo", store=other)
 
-    monkeypatch.setattr(run_record, "BEAT_SECONDS", 0.0)
-    monkeypatch.setattr(Committer, "commit", commit_and_cancel)
-    result = bring(export, other)
+    with monkeypatch.context() as patched:
+        patched.setattr(run_record, "BEAT_SECONDS", 0.0)
+        patched.setattr(Committer, "commit", commit_and_cancel)
+        result = bring(export, other)
     assert (result.ok, result.status, result.written) == (False, "cancelled", SMALL.batch_rows)
-    monkeypatch.undo()
     again = bring(export, other)
     assert (again.ok, again.resumed) == (True, True)
     assert again.written == len(desk.rows()) - SMALL.batch_rows

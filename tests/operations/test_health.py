@@ -215,11 +215,11 @@ def tiny(tmp_path: Path) -> Iterator[Desk]:
 
 def test_a_disk_that_fills_up(tiny: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
     """Less than a rebuild would need is a warning; less than any write needs is a failure."""
-    monkeypatch.setattr(folder_health, "MIN_FREE_BYTES", 1 << 10)
-    ballast(tiny.folder, 100 << 10)
-    check_bad(check_health(store=tiny.store, level="live"), "space", "warn", "Make room")
+    with monkeypatch.context() as patched:
+        patched.setattr(folder_health, "MIN_FREE_BYTES", 1 << 10)
+        ballast(tiny.folder, 100 << 10)
+        check_bad(check_health(store=tiny.store, level="live"), "space", "warn", "Make room")
     (tiny.folder.parent / "ballast").unlink()
-    monkeypatch.undo()
     ballast(tiny.folder, 8 << 20)
     report = check_health(store=tiny.store, level="live")
     check_bad(report, "space", "fail", "Make room", "32.0 MiB")
