@@ -24,7 +24,7 @@ TUNED_ON = (
     *("reposync", "rsync", "descriptions", "manual of python-django"),
 )
 """How the names of the repositories begin by which the parameters were chosen; the others were
-looked at afterwards."""
+looked at afterwards, but for what docs/explanation/chunking.md says."""
 
 
 @dataclass(frozen=True)
