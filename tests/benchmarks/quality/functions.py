@@ -20,7 +20,7 @@ PACKAGES = (
     *("attr", "fastjsonschema", "flatbuffers", "jupyter_core", "pydantic_core", "yarl"),
 )
 """There after `pip install -e '.[local,dev]'`, at most 50 000 tokens (the whole table should take
-minutes), at least 40 queries, and two for each 1 000 tokens: all that were so when they were listed;
+minutes), at least 40 queries, and two for each 1 000 tokens: all that were so when listed;
 and pathspec, with 1.5, which was there before that rule."""
 
 _DISTRIBUTIONS = {"attr": "attrs"}
