@@ -307,7 +307,8 @@ class _Run:
         workshop = Workshop(
             self.request, self.manifest, record, survey.known, self.tally, rewrite=self._rewrites
         )
-        self.tally.expect(survey.sizes_to_read, survey.vanished_rows)
+        size = self.request.config.chunk_tokens
+        self.tally.expect(survey.sizes_to_read, survey.vanished_rows, size)
         self.log.beat("chunk")
         for batch in batches(self._works(survey, workshop), self.request.config.batch_rows):
             self.log.heed()

@@ -140,14 +140,15 @@ class Tally:
             self.outcomes[work.path] = work.outcome
         self._describe(work.path, work.record)
 
-    def expect(self, sizes: dict[str, int], deletes: int) -> None:
+    def expect(self, sizes: dict[str, int], deletes: int, chunk_tokens: int) -> None:
         """The plan is about to be carried out: the files to read, and the rows that must go."""
-        self.estimate.expect(sizes, deletes, self._seconds)
+        count = len(sizes)  # they are used up
+        self.estimate.expect(sizes, deletes, self._seconds, chunk_tokens=chunk_tokens)
         new = self._lap()
         self.events.emit(
             "sync.scanned",
             files=self.files_total,
-            files_to_read=len(sizes),
+            files_to_read=count,
             **{field: new[field] for field in ("scan_seconds", "plan_seconds", "commit_seconds")},
         )
 
