@@ -25,6 +25,14 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 
 @pytest.fixture
+def tmp_path() -> Iterator[Path]:
+    """A folder for one test, removed at its end; not pytest's own, which lies on a disk."""
+    folder = make_folder("reposync-test-")
+    yield folder
+    shutil.rmtree(folder)
+
+
+@pytest.fixture
 def own_home(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Nothing is read from, or left in, the home of whoever runs the tests."""
     home = tmp_path_factory.mktemp("home")

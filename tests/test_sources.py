@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support import Desk, StoredRow, counts, make_folder, python
+from support import Desk, StoredRow, counts, python
 
 from reposync import (
     ConfigError,
@@ -38,14 +38,6 @@ def _own_home(own_home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for kind in ("AUTHOR", "COMMITTER"):
         monkeypatch.setenv(f"GIT_{kind}_NAME", "a")
         monkeypatch.setenv(f"GIT_{kind}_EMAIL", "a@example.org")
-
-
-@pytest.fixture
-def tmp_path() -> Iterator[Path]:
-    """A folder for one test, removed at its end."""
-    folder = make_folder("reposync-sources-")
-    yield folder
-    shutil.rmtree(folder)
 
 
 def git(folder: Path, *arguments: str) -> str:

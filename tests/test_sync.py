@@ -29,7 +29,6 @@ from support import (
     counts,
     expected_texts,
     last_json,
-    make_folder,
     opened,
     python,
     read_rows,
@@ -79,14 +78,6 @@ class Thing{n}:
 """
 PROSE = "\n\n".join(PARAGRAPH.format(n=n) for n in range(9))
 CODE = "\n\n".join(CLASS.format(n=n) for n in range(4))
-
-
-@pytest.fixture
-def tmp_path() -> Iterator[Path]:
-    """A folder for one test, removed at its end."""
-    folder = make_folder("reposync-sync-")
-    yield folder
-    shutil.rmtree(folder)
 
 
 @pytest.fixture

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from chroma_server import Server, connect, disconnect
-from support import Desk, make_folder
+from support import Desk
 
 from reposync import SyncConfig
 
@@ -30,14 +29,6 @@ def some_slow(cases: Iterable[Any], *short: Any) -> list[Any]:
 @pytest.fixture(autouse=True)
 def _own_home(own_home: Path) -> None:
     """Each test has a home of its own."""
-
-
-@pytest.fixture
-def tmp_path() -> Iterator[Path]:
-    """A folder for one test, removed at its end."""
-    folder = make_folder("reposync-faults-")
-    yield folder
-    shutil.rmtree(folder)
 
 
 @pytest.fixture

@@ -52,19 +52,6 @@ from reposync.probe import _read_labels
 IMPATIENT = SyncConfig(lock_timeout=0.3)
 
 
-@pytest.fixture(autouse=True)
-def _own_home(own_home: Path) -> None:
-    """Each test has a home of its own."""
-
-
-@pytest.fixture
-def tmp_path() -> Iterator[Path]:
-    """A folder for one test, removed at its end."""
-    folder = make_folder("reposync-backup-")
-    yield folder
-    shutil.rmtree(folder)
-
-
 @pytest.fixture
 def desk(tmp_path: Path) -> Desk:
     """A repository of ten files, synced."""

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import os
-import shutil
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +15,6 @@ from support import (
     HashEmbedding,
     OtherEmbedding,
     last_json,
-    make_folder,
     python,
     snapshot,
 )
@@ -26,16 +24,6 @@ from tests.operations.live import stepwise
 
 if TYPE_CHECKING:
     from chromadb.api import ClientAPI
-
-pytestmark = pytest.mark.usefixtures("own_home")
-
-
-@pytest.fixture
-def tmp_path() -> Iterator[Path]:
-    """A folder for one test, removed at its end."""
-    folder = make_folder("reposync-current-")
-    yield folder
-    shutil.rmtree(folder)
 
 
 @pytest.fixture

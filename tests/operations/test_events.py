@@ -33,8 +33,6 @@ from reposync.opened import lock_key
 from reposync.request import make_request
 from reposync.telemetry import STATUSES
 
-pytestmark = pytest.mark.usefixtures("own_home")
-
 DOCS = Path(__file__).parents[2] / "docs"
 TOKEN = "ghp_" + "a1B2" * 9
 STANDARD = logging.makeLogRecord({}).__dict__.keys() | {"message", "asctime"}

@@ -62,19 +62,6 @@ if TYPE_CHECKING:
     Place = Path | ClientAPI
 
 
-@pytest.fixture(autouse=True)
-def _own_home(own_home: Path) -> None:
-    """Each test has a home of its own."""
-
-
-@pytest.fixture
-def tmp_path() -> Iterator[Path]:
-    """A folder for one test, removed at its end."""
-    folder = make_folder("reposync-export-")
-    yield folder
-    shutil.rmtree(folder)
-
-
 def fill(desk: Desk) -> None:
     """Files of many chunks, equal chunks, one chunk, none; an odd name, an old encoding."""
     desk.write_many(6)

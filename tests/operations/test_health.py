@@ -37,19 +37,6 @@ from reposync.operations import folder_health
 LIVE = ["store", "writable", "space", "logs", "lock", "freshness", "manifest", "repository"]
 
 
-@pytest.fixture(autouse=True)
-def _own_home(own_home: Path) -> None:
-    """Each test has a home of its own."""
-
-
-@pytest.fixture
-def tmp_path() -> Iterator[Path]:
-    """A folder for one test, removed at its end."""
-    folder = make_folder("reposync-health-")
-    yield folder
-    shutil.rmtree(folder)
-
-
 @pytest.fixture
 def desk(tmp_path: Path) -> Desk:
     """A repository of ten files, synced into a folder."""

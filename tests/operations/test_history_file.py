@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import csv
 import json
-import shutil
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from support import POISON, Desk, HashEmbedding, last_json, make_folder, python, start_python
+from support import POISON, Desk, HashEmbedding, last_json, python, start_python
 
 from reposync import (
     ConfigError,
@@ -27,15 +26,7 @@ from reposync.lock.file import try_lock
 from reposync.manifest import FILE_NAME, RepositoryKey, open_manifest
 from tests.operations.live import stepwise
 
-pytestmark = [pytest.mark.usefixtures("own_home"), pytest.mark.folder_only]
-
-
-@pytest.fixture
-def tmp_path() -> Iterator[Path]:
-    """A folder for one test, removed at its end."""
-    folder = make_folder("reposync-history-")
-    yield folder
-    shutil.rmtree(folder)
+pytestmark = pytest.mark.folder_only
 
 
 @pytest.fixture

@@ -31,8 +31,6 @@ from reposync.lock.file import is_locked
 from reposync.retry import Cancelled, Deadline
 from reposync.throttle import Throttle
 
-pytestmark = pytest.mark.usefixtures("own_home")
-
 
 @pytest.fixture
 def desk(place: Path | ClientAPI, tmp_path: Path) -> Desk:

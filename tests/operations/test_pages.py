@@ -28,16 +28,6 @@ from tests.operations.live import stepwise
 if TYPE_CHECKING:
     from chromadb.api import ClientAPI
 
-pytestmark = pytest.mark.usefixtures("own_home")
-
-
-@pytest.fixture
-def tmp_path() -> Iterator[Path]:
-    """A folder for one test, removed at its end."""
-    folder = make_folder("reposync-pages-")
-    yield folder
-    shutil.rmtree(folder)
-
 
 @pytest.fixture
 def desk(tmp_path: Path, place: Path | ClientAPI) -> Desk:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
-from collections.abc import Iterator
 from pathlib import Path
 
 import chromadb
@@ -15,7 +13,6 @@ from support import (
     Desk,
     HashEmbedding,
     hash_vectors,
-    make_folder,
     opened,
     read_rows,
     snapshot,
@@ -32,19 +29,6 @@ from reposync import (
 )
 from reposync.freshness import FolderState
 from reposync.operations import restore
-
-
-@pytest.fixture(autouse=True)
-def _own_home(own_home: Path) -> None:
-    """Each test has a home of its own."""
-
-
-@pytest.fixture
-def tmp_path() -> Iterator[Path]:
-    """A folder for one test, removed at its end."""
-    folder = make_folder("reposync-restore-")
-    yield folder
-    shutil.rmtree(folder)
 
 
 @pytest.fixture

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import shutil
 import time
-from collections.abc import Iterator
 from datetime import datetime
 from itertools import pairwise
 from pathlib import Path
@@ -16,7 +14,6 @@ from support import (
     Desk,
     HashEmbedding,
     last_json,
-    make_folder,
     snapshot,
     start_python,
 )
@@ -34,16 +31,6 @@ from tests.operations.live import stepwise
 
 if TYPE_CHECKING:
     from chromadb.api import ClientAPI
-
-pytestmark = pytest.mark.usefixtures("own_home")
-
-
-@pytest.fixture
-def tmp_path() -> Iterator[Path]:
-    """A folder for one test, removed at its end."""
-    folder = make_folder("reposync-progress-")
-    yield folder
-    shutil.rmtree(folder)
 
 
 @pytest.fixture

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import shutil
 import sqlite3
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from support import POISON, SMALL, Desk, HashEmbedding, make_folder, snapshot, start_python
+from support import POISON, SMALL, Desk, HashEmbedding, snapshot, start_python
 
 from reposync import (
     ChromaLock,
@@ -26,16 +25,6 @@ from tests.operations.live import stepwise
 
 if TYPE_CHECKING:
     from chromadb.api import ClientAPI
-
-pytestmark = pytest.mark.usefixtures("own_home")
-
-
-@pytest.fixture
-def tmp_path() -> Iterator[Path]:
-    """A folder for one test, removed at its end."""
-    folder = make_folder("reposync-status-")
-    yield folder
-    shutil.rmtree(folder)
 
 
 @pytest.fixture

@@ -21,8 +21,6 @@ from support import SMALL, Desk, HashEmbedding, last_json, python
 from reposync import SyncConfig, SyncError, telemetry
 from reposync.telemetry import METRICS, STAGES, STATUSES
 
-pytestmark = pytest.mark.usefixtures("own_home")
-
 PAGE = Path(__file__).parents[2] / "docs/reference/events.md"
 
 

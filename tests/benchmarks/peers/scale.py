@@ -82,7 +82,7 @@ def _function(file: int, number_of_function: int) -> str:
     chosen = random.Random(file * FUNCTIONS + number_of_function)
     a, b, c, d = chosen.sample(_NAMES, 4)
     lines = [f"def {a}_{b}_{file}_{number_of_function}({c}, {d}):"]
-    for _ in range(8):
+    for _ in range(5):
         a, b, c = chosen.sample(_NAMES, 3)
         lines.append(f"    {a} = {b}.{c}({chosen.randrange(1000)}) + {d}")
     return "\n".join([*lines, f"    return {a}\n"])
