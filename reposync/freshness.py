@@ -57,6 +57,7 @@ class State:
         doubtful_at: the generation since which index files may be half-written, because a holder
             died or files changed outside of any hold; such a file can crash whoever opens it.
         died_at: the generation since which a holder is known who died.
+        restored_at: the generation at which the store was made of a backup that had been checked.
         holder: who holds the lock; left behind by a holder who died.
         released_at: when the last hold ended, in seconds since 1970.
         busy: seconds for which the lock was held since it was last free for `GAP_SECONDS`.
@@ -66,9 +67,15 @@ class State:
     stat: str = ""
     doubtful_at: int = 0
     died_at: int = 0
+    restored_at: int = 0
     holder: Holder | None = None
     released_at: float = 0.0
     busy: float = 0.0
+
+    @property
+    def restored(self) -> bool:
+        """True if the last doubt about index files is only that they were copied."""
+        return 0 < self.doubtful_at == self.restored_at
 
     def rest(self) -> float:
         """For how many more seconds the lock is to be left to those who only poll it."""

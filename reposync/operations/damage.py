@@ -37,6 +37,8 @@ class Signs:
             return []
         doubts = []
         if state.doubtful_at > record.checked:
+            if state.restored:
+                return []  # it was checked before it was put in place
             died = state.died_at > record.checked
             doubts.append(_DIED if died else _CHANGED)
         elif self._changed_now:

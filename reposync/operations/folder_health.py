@@ -151,7 +151,7 @@ def check_freshness(store: Store) -> HealthCheck:
     token = folder.token()
     current = sum(bool(token) and record.token == token for record in records)
     figures = {"generation": state.generation, "repositories": len(records), "current": current}
-    if any(state.doubtful_at > record.checked for record in records):
+    if not state.restored and any(state.doubtful_at > record.checked for record in records):
         return HealthCheck(
             name="freshness",
             status="warn",
@@ -159,9 +159,16 @@ def check_freshness(store: Store) -> HealthCheck:
             figures=figures,
             advice="Sync each repository: that examines the index, and mends it if need be.",
         )
-    message = f"{current} of {len(records)} repositories are as their last sync left them"
     if state.holder is not None:
         message = "not to be told while the lock is held"
+    elif current == len(records):
+        message = "nothing was written since the last syncs"
+    else:
+        why = "restored" if state.restored else "opened or written"
+        message = (
+            f"the store was {why} since; the next sync compares what it holds, of"
+            f" {len(records) - current} of {len(records)} repositories"
+        )
     return HealthCheck(name="freshness", message=message, figures=figures)
 
 

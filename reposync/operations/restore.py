@@ -148,4 +148,4 @@ def _write_state(staging: Path) -> None:
     a living client could reflect, and the index counts as one that could be half-written.
     """
     now = time.time_ns()
-    FolderState(staging).write(State(generation=now, doubtful_at=now, died_at=now))
+    FolderState(staging).write(State(now, doubtful_at=now, died_at=now, restored_at=now))

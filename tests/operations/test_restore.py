@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from dataclasses import asdict
 from pathlib import Path
 
 import chromadb
@@ -25,9 +27,12 @@ from reposync import (
     ConfigError,
     StoreUnavailable,
     backup_store,
+    check_health,
+    repository_status,
     restore_store,
 )
 from reposync.freshness import FolderState
+from reposync.holder import Holder
 from reposync.operations import restore
 
 
@@ -76,6 +81,23 @@ def test_no_record_is_trusted(desk: Desk) -> None:
     assert new.sync().ok
     new.check()
     assert new.embedding.total == 0
+
+
+def test_it_does_not_look_damaged(desk: Desk) -> None:
+    """A restored store was checked: nobody is alarmed, until a process really dies in it."""
+    folder = desk.root.parent / "new"
+    restore_store(desk.root.parent / "saved", store=folder)
+    assert repository_status("repo", store=folder).state == "synced"
+    (freshness,) = [one for one in check_health(store=folder).checks if one.name == "freshness"]
+    assert (freshness.status, "restored" in freshness.message) == ("pass", True)
+    record = folder / ".reposync" / "state.json"
+    state = json.loads(record.read_text())
+    record.write_text(json.dumps({**state, "holder": asdict(Holder.me())}))
+    with ChromaLock(folder):
+        pass
+    assert repository_status("repo", store=folder).state == "damaged"
+    assert Desk(desk.root, folder).sync().ok
+    assert repository_status("repo", store=folder).state == "synced"
 
 
 def test_a_client_that_knew_the_old_store(desk: Desk) -> None:
