@@ -421,6 +421,24 @@ def test_eviction_takes_the_oldest_first(manifest: Manifest) -> None:
     assert left(manifest, *keys) == []
 
 
+def test_each_model_counts_by_its_own_dimension(manifest: Manifest) -> None:
+    """Vectors of several models are added up by how long those of each model are."""
+    fill(manifest, b"1", b"2")
+    manifest.keep_vectors([("long", key, np.zeros(100, np.float32)) for key in (b"1", b"2", b"3")])
+    assert manifest.cache_size() == (5, 2 * 16 + 3 * 400)
+
+
+def test_a_small_cache_is_not_added_up(manifest: Manifest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the whole file is below the bound, no vector is counted: that took 1 us for each."""
+    fill(manifest, b"1")
+
+    def count(_: Manifest) -> int:
+        raise AssertionError("all vectors are counted")
+
+    monkeypatch.setattr(Manifest, "_cached_bytes", count)
+    assert manifest.evict(1 << 30) == 0
+
+
 def test_eviction_never_takes_a_live_vector(manifest: Manifest, repository: int) -> None:
     """Vectors of stored rows and of rows in flight stay, however old they are and low the bound."""
     live = index(manifest, repository, "a.py", "one\n", "two\n")

@@ -63,6 +63,8 @@ class VectorCache(Database):
 
     def evict(self, max_bytes: int) -> int:
         """Drop the oldest vectors that no row uses until `max_bytes` hold the rest; how many."""
+        if self._file_bytes() <= max_bytes:
+            return 0  # to add up the vectors in it would take longer than many a sync
         excess = self._cached_bytes() - max_bytes
         if excess <= 0:
             return 0
@@ -90,5 +92,12 @@ class VectorCache(Database):
         self._all("VACUUM")
         self._all("PRAGMA wal_checkpoint(TRUNCATE)")
 
+    def _file_bytes(self) -> int:
+        ((pages,),) = self._all("PRAGMA page_count")
+        ((page_size,),) = self._all("PRAGMA page_size")
+        return int(pages * page_size)
+
     def _cached_bytes(self) -> int:
-        return int(self._all("SELECT coalesce(sum(length(vector)), 0) FROM vectors")[0][0])
+        # Those of a model are alike in length, so an index tells; they themselves fill the file.
+        counts = self._all("SELECT model, count(*) FROM vectors GROUP BY model")
+        return sum(4 * count * (self.dimension(model) or 0) for model, count in counts)
