@@ -190,8 +190,9 @@ class TestOnTop:
                 raise PermissionError(13, "Permission denied")
             return really(path)
 
-        monkeypatch.setattr(os, "lstat", refuse)
-        first, closed = list_entries(root)
+        with monkeypatch.context() as patched:
+            patched.setattr(os, "lstat", refuse)
+            first, closed = list_entries(root)
         assert first.path == "a"
         assert closed.path == "b"
         assert closed.failure is not None
