@@ -112,6 +112,7 @@ def test_the_defaults() -> None:
         "max_file_bytes": 1024**2,
         "max_files": None,
         "max_total_bytes": None,
+        "repository_settings": True,
         "submodules": False,
         "follow_symlinks": False,
         "fetch_timeout": 600.0,
