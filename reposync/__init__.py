@@ -9,6 +9,7 @@ from reposync._version import __version__
 
 if TYPE_CHECKING:
     from reposync.config import SyncConfig
+    from reposync.config_report import ConfigReport, SettingReport
     from reposync.dry_run import plan_repository
     from reposync.errors import (
         ArchiveDamaged,
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
         UnknownRepository,
     )
     from reposync.events import SyncEvent
-    from reposync.explanation import Explanation, explain
+    from reposync.explanation import Explanation, explain, repository_config
     from reposync.lock import ChromaLock, LockStats, with_chroma_lock
     from reposync.operations.backup import BackupCheck, BackupReport, backup_store, verify_backup
     from reposync.operations.current import CurrentReport, is_current
@@ -85,6 +86,7 @@ _HOMES = {
     "ChunkEntry": "operations.pages",
     "CollectionGone": "errors",
     "ConfigError": "errors",
+    "ConfigReport": "config_report",
     "CurrentReport": "operations.current",
     "DeadlineExceeded": "errors",
     "DeletionRefused": "errors",
@@ -119,6 +121,7 @@ _HOMES = {
     "RunEntry": "operations.runs",
     "RunProgress": "operations.progress",
     "ScanError": "errors",
+    "SettingReport": "config_report",
     "StoreError": "errors",
     "StoreRefused": "errors",
     "StoreUnavailable": "errors",
@@ -150,6 +153,7 @@ _HOMES = {
     "rebuild_collection": "operations.rebuild_collection",
     "rename_repository": "operations.rename",
     "repair_repository": "operations.repair",
+    "repository_config": "explanation",
     "repository_status": "operations.status",
     "request_cancel": "operations.progress",
     "restore_store": "operations.restore",
@@ -170,6 +174,7 @@ __all__ = [
     "ChunkEntry",
     "CollectionGone",
     "ConfigError",
+    "ConfigReport",
     "CurrentReport",
     "DeadlineExceeded",
     "DeletionRefused",
@@ -204,6 +209,7 @@ __all__ = [
     "RunEntry",
     "RunProgress",
     "ScanError",
+    "SettingReport",
     "StoreError",
     "StoreRefused",
     "StoreUnavailable",
@@ -236,6 +242,7 @@ __all__ = [
     "rebuild_collection",
     "rename_repository",
     "repair_repository",
+    "repository_config",
     "repository_status",
     "request_cancel",
     "restore_store",

@@ -71,6 +71,7 @@ def plan_repository(
         closing(request.open_source()) as source,
         read_state(request.store) as manifest,
     ):
+        request = request.settled(source)
         record = manifest.repository(request.key) if manifest else None
         known, in_store = _known(request, manifest, record)
         if full:

@@ -1,4 +1,7 @@
-"""`explain`: is this file indexed, and which rule decides. It asks the same source as a sync."""
+"""`explain`: is this file indexed, and which rule decides; `repository_config`: by which settings.
+
+They ask the same source as a sync.
+"""
 
 from __future__ import annotations
 
@@ -85,9 +88,32 @@ def explain(
         shown = escape_path(raw)
         for entry in source.entries():
             if entry.path == shown:
-                return _of_entry(source, entry, config)
+                return _of_entry(source, entry, source.config)
         reason = source.why_not(raw)
     return Explanation(path=shown, included=False, rule=reason.rule, detail=reason.detail)
+
+
+def repository_config(
+    path: str | os.PathLike[str], *, ref: str | None = None, config: SyncConfig | None = None
+) -> SyncConfig:
+    """The settings that a sync of a repository goes by: the caller's, and the repository's own.
+
+    >>> from reposync import repository_config
+    >>> repository_config("project").origin("chunk_tokens")
+    'default'
+
+    Ask the answer to `explain` itself.
+
+    Args:
+        path, ref, config: as for `reposync.sync_repository`, which is to be passed `config`, not
+            the answer.
+
+    Raises:
+        ConfigError: an argument cannot be right.
+        ScanError: the repository cannot be read.
+    """
+    with closing(open_source(find_origin(path, ref), config or SyncConfig())) as source:
+        return source.config
 
 
 def _of_entry(source: Source, entry: Entry, config: SyncConfig) -> Explanation:

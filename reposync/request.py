@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -54,6 +54,13 @@ class Request:
         return open_source(
             self.origin, self.config, store_path=self.store.folder, deadline=self.deadline
         )
+
+    def settled(self, source: Source) -> Request:
+        """The same with what the repository says of itself, see `Source.config`."""
+        config = source.config
+        if config is self.config:
+            return self
+        return replace(self, config=config, chunker=_make_chunker(config, self.embedder))
 
     @property
     def model(self) -> str:

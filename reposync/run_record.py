@@ -27,7 +27,8 @@ class RunRecord:
     """The record of one run, in the manifest and in its `SyncResult`.
 
     Args:
-        request, source, manifest, tally: those of the run.
+        request, source, manifest, tally: those of the run; `request` may be replaced by what it is
+            once the repository itself was asked for its settings.
         record: what is noted of its repository.
         since: when the run got the repository to itself, in seconds since 1970.
     """
@@ -41,7 +42,7 @@ class RunRecord:
         tally: Tally,
         since: float,
     ) -> None:
-        self._request = request
+        self.request = request
         self._files = source
         self._manifest = manifest
         self._repository = record
@@ -61,7 +62,7 @@ class RunRecord:
                 commit=found.commit,
                 branch=found.branch,
                 dirty=found.dirty,
-                ref=self._request.origin.ref,
+                ref=self.request.origin.ref,
             )
 
     def start(self) -> None:
@@ -85,7 +86,7 @@ class RunRecord:
     def heed(self) -> None:
         """Have the run end at its next check if somebody asked for that while it ran."""
         if self._manifest.cancel_asked_at(self._repository.id) >= self._since:
-            self._request.deadline.cancel()
+            self.request.deadline.cancel()
 
     @property
     def _who(self) -> tuple[int, str, str]:
@@ -98,11 +99,11 @@ class RunRecord:
     def end(self, *, cancelled: bool) -> SyncResult:
         """The run came to its end."""
         if self._tally.embedded:
-            self._manifest.evict(self._request.config.max_cache_bytes)
+            self._manifest.evict(self.request.config.max_cache_bytes)
         status: Literal["complete", "partial", "cancelled"] = "complete"
         if cancelled:
             status = "cancelled"
-        elif self._tally.failures or any(reached(self._request.config, self._tally)):
+        elif self._tally.failures or any(reached(self.request.config, self._tally)):
             status = "partial"
         result = self._result(status)
         self._record(result, status, self._token(), "")
@@ -118,7 +119,7 @@ class RunRecord:
             how = "failed" if isinstance(error, Exception) else "interrupted"
             how = how if self._started else "refused"
             self._tally.events.note_end(how, result)
-            looked = self._request.lock.used
+            looked = self.request.lock.used
             token = "" if looked else self._repository.token
             told = f"{type(error).__name__}: {error}".rstrip(": ")[:MAX_ERROR_CHARS]
             self._record(result, how, token, told)
@@ -127,14 +128,14 @@ class RunRecord:
 
     def _token(self) -> str:
         """The store's content that the manifest's knowledge is good for; "" to look next time."""
-        lock = self._request.lock
+        lock = self.request.lock
         if not lock.used:
             return self._repository.token
         # What others wrote between two of our holds was not looked at.
         return lock.token if lock.undisturbed else ""
 
     def _record(self, result: SyncResult, status: str, token: str, error: str) -> None:
-        self._request.deadline.listen(None)
+        self.request.deadline.listen(None)
         self._manifest.end_run(
             *self._who,
             status,
@@ -149,7 +150,7 @@ class RunRecord:
         status: Literal["complete", "partial", "cancelled"],
         error: BaseException | None = None,
     ) -> SyncResult:
-        request = self._request
+        request = self.request
         identity = request.embedder.identity
         limits = list(reached(request.config, self._tally, error))
         for limit in limits:

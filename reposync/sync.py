@@ -166,13 +166,14 @@ class _Run:
     def run(self, *, full: bool, allow_deletions: bool) -> SyncResult:
         """Sync, and record how it ended whatever happens."""
         record = self._record()
-        self.redo = self._reason_to_redo(record, full=full)
         self.log = RunRecord(
             self.request, self.source, self.manifest, record, self.tally, self.since
         )
         try:
             with self.tally.stage("scan"):
                 self.log.note_source()
+                self.request = self.log.request = self.request.settled(self.source)
+            self.redo = self._reason_to_redo(record, full=full)
             cancelled = False
             try:
                 self._bring_in_step(allow_deletions=allow_deletions)

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import os
-from contextlib import closing
+from contextlib import ExitStack, closing
 
 from reposync.config import SyncConfig
 from reposync.dry_run import noted_files, planned
 from reposync.plan import plan, takes_out
 from reposync.records import Action, Known
 from reposync.report import Report
-from reposync.request import make_request
+from reposync.request import check_owner, make_request
 from reposync.result import PlannedAction
 from reposync.state import read_state
 from reposync.survey import Survey
@@ -88,12 +88,16 @@ def is_current(
     """
     request = make_request(path, name, store, collection, embedding_function, config, ref=ref)
     report = CurrentReport(repository=request.key.name, path=request.location, current=False)
-    with closing(request.store), read_state(request.store) as manifest:
+    with ExitStack() as stack:
+        stack.enter_context(closing(request.store))
+        manifest = stack.enter_context(read_state(request.store))
         record = manifest.repository(request.key) if manifest else None
         if manifest is None or record is None or manifest.last_run(record.id) is None:
             return report.model_copy(update={"never_synced": True})
+        check_owner(request, record)
+        source = stack.enter_context(closing(request.open_source()))
+        request = request.settled(source)
         known = noted_files(request, manifest, record, any_model=embedding_function is None)
-    with closing(request.open_source()) as source:
         survey = Survey(source, known)
         if survey.nothing_to_do:
             return report.model_copy(update={"current": True})

@@ -137,6 +137,7 @@ def _look(one: Opened, lock: ChromaLock, asked: Asked, known: Mapping[str, Known
         if asked.path is not None:
             request = recorded_request(one, asked)
             source = stack.enter_context(closing(request.open_source()))
+            request = request.settled(source)
             cut = asked.level != "ids"
             by_files = WantedByFiles(one, known, request, source, report, cut=cut)
             wanted = iter(by_files)

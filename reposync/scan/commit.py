@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+from functools import cached_property
 from operator import attrgetter
 from typing import TYPE_CHECKING
 
@@ -14,6 +15,7 @@ from reposync.scan.git_command import relative_to_root
 from reposync.scan.ignore import MAX_RULES_BYTES, above_root, split_lines
 from reposync.scan.limits import within_limits
 from reposync.scan.listing import IGNORE_FILE
+from reposync.scan.own import check_kind, heed
 from reposync.scan.paths import escape_path, unescape_path
 from reposync.scan.read import judge, unread
 from reposync.scan.rules import Rules
@@ -38,22 +40,42 @@ class CommitSource:
         self, root: Path, ref: str, config: SyncConfig, *, store_path: Path | None = None
     ) -> None:
         self._root = root
-        self._config = config
-        self._rules = Rules.of(config)
+        self._asked = config
         self._store = relative_to_root(root, store_path)
         self._tree = Tree(root, ref)
         self._entries: list[Entry] | None = None
-        self._leaves: dict[bytes, Leaf] = {}
-        self._folders: set[bytes] = set()
         self.warnings: list[str] = []
+
+    @cached_property
+    def config(self) -> SyncConfig:
+        """See `Source`; the files of settings are those of the commit, too."""
+        return heed(self._asked, self._root, self._read_settings)
+
+    @cached_property
+    def _rules(self) -> Rules:
+        return Rules.of(self.config)
+
+    @cached_property
+    def _leaves(self) -> dict[bytes, Leaf]:
+        return self._tree.leaves(submodules=self._asked.submodules)
+
+    @cached_property
+    def _folders(self) -> set[bytes]:
+        return _folders(self._leaves)
+
+    def _read_settings(self, name: str) -> bytes | None:
+        leaf = self._leaves.get(name.encode())
+        if leaf is None:
+            return None
+        check_kind(is_link=leaf.mode == LINK, is_file=leaf.is_file, size=leaf.size or 0)
+        return leaf.blobs.read(leaf.oid)
 
     def entries(self) -> list[Entry]:
         """List what belongs; a commit does not change, so it is listed once."""
         if self._entries is None:
-            self._leaves = self._tree.leaves(submodules=self._config.submodules)
-            self._folders = _folders(self._leaves)
-            config = self._config
-            above = above_root((IGNORE_FILE,), config.include, config.exclude)
+            config = self.config
+            self.warnings += config.own.warnings if config.own else ()
+            above = above_root((IGNORE_FILE,), config.include, config.exclude, config.own)
             self._ground = Ground(self, above, store=self._store)
             entries = sorted(self._ground.entries(self._leaves), key=attrgetter("path"))
             wanted = judge_names(entries, self._rules, self.rules)
@@ -68,7 +90,7 @@ class CommitSource:
             data = self._leaves[unescape_path(entry.path)].read()
         except OSError as error:
             return Seen(entry.path, failure=failed(entry.path, error))
-        if len(data) > most_bytes(entry.path, self._config.max_file_bytes):
+        if len(data) > most_bytes(entry.path, self._asked.max_file_bytes):
             return Seen(entry.path, entry.stat, skip="too_large")
         assert entry.stat is not None
         return judge(entry, data, entry.stat, self._rules)
@@ -109,7 +131,7 @@ class CommitSource:
             return Entry(path, failure=failed(path, lost))
         if leaf.size == 0:
             return Entry(path, leaf.stamp, "empty")
-        too_large = leaf.size > most_bytes(path, self._config.max_file_bytes)
+        too_large = leaf.size > most_bytes(path, self._asked.max_file_bytes)
         return Entry(path, leaf.stamp, "too_large" if too_large else None)
 
     def is_folder(self, raw: bytes) -> bool:

@@ -27,6 +27,8 @@ from reposync.scan.paths import escape_path
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
+    from reposync.scan.own import OwnSettings
+
 _CLASSES = {
     "[:alnum:]": "a-zA-Z0-9",
     "[:alpha:]": "a-zA-Z",
@@ -53,11 +55,15 @@ class Rule(NamedTuple):
 
 
 class Rules(NamedTuple):
-    """One ignore file: its rules, the last first, and how much of a path leads to its folder."""
+    """One ignore file: its rules, the last first, and how much of a path leads to its folder.
+
+    Or a setting, `option`: the caller's, or that of a repository's own `file`.
+    """
 
     start: int
     rules: tuple[Rule, ...]
     file: str = ""
+    option: str = ""
 
     def match(self, path: str, is_folder: bool) -> Rule | None:
         """Give the last rule that matches: it decides."""
@@ -72,11 +78,11 @@ class Hidden(NamedTuple):
     """What hides a path.
 
     Attributes:
-        by: an ignore file's path, "exclude" or "include".
-        rule: the line that does; None for "include", where it is that none matches.
+        by: the ignore file, or the setting.
+        rule: the line that does; None for ``include``, where it is that none matches.
     """
 
-    by: str
+    by: Rules
     rule: Rule | None = None
 
 
@@ -91,20 +97,20 @@ class Folder:
     Attributes:
         names: the ignore files to heed, each a chain of its own that can hide but not show what
             another one hides.
-        chains: one for each of `names`, and one for the ``exclude`` patterns.
-        include: the ``include`` patterns, if there are any.
-        included: what they say of this folder.
+        chains: one for each of `names`, and one for each setting ``exclude``.
+        includes: each setting ``include``; a file must match all of them.
+        included: what each of them says of this folder.
     """
 
     names: tuple[bytes, ...]
     chains: tuple[Chain, ...]
-    include: Rules | None = None
-    included: bool = True
+    includes: tuple[Rules, ...] = ()
+    included: tuple[bool, ...] = ()
 
     @property
     def heeds(self) -> bool:
         """False if there is no rule to ask, as in most trees that git lists."""
-        return self.include is not None or any(self.chains)
+        return bool(self.includes) or any(self.chains)
 
     def hides(self, path: str, is_folder: bool) -> Hidden | None:
         """Tell what hides a path that lies directly in this folder, if anything does."""
@@ -113,11 +119,12 @@ class Folder:
                 rule = rules.match(path, is_folder)
                 if rule is not None:
                     if rule.hides:
-                        return Hidden(rules.file, rule)
+                        return Hidden(rules, rule)
                     break
-        if self.include is None or is_folder or self._includes(path, False):
+        if not self.includes or is_folder:
             return None
-        return Hidden("include")
+        verdicts = zip(self.includes, self._includes(path, False), strict=True)
+        return next((Hidden(include) for include, says in verdicts if not says), None)
 
     def enter(self, path: str, read: Callable[[bytes], list[bytes]]) -> Folder:
         """Go down into a folder that is not hidden, reading the ignore files that lie in it.
@@ -128,9 +135,7 @@ class Folder:
         """
         raw = path.encode("latin-1")
         start = len(path) + 1 if path else 0
-        inside = (
-            self if self.include is None else replace(self, included=self._includes(path, True))
-        )
+        inside = replace(self, included=self._includes(path, True)) if self.includes else self
         for number, name in enumerate(self.names):
             lines = read(os.path.join(raw, name))
             if lines and (rules := parse(lines, start, _shown(raw, name))).rules:
@@ -139,32 +144,51 @@ class Folder:
                 inside = replace(inside, chains=tuple(chains))
         return inside
 
-    def _includes(self, path: str, is_folder: bool) -> bool:
-        rule = self.include.match(path, is_folder) if self.include else None
-        return self.included if rule is None else rule.hides
+    def _includes(self, path: str, is_folder: bool) -> tuple[bool, ...]:
+        found = (include.match(path, is_folder) for include in self.includes)
+        verdicts = zip(found, self.included, strict=True)
+        return tuple(before if rule is None else rule.hides for rule, before in verdicts)
 
 
 def _shown(raw: bytes, name: bytes) -> str:
     return escape_path(os.path.join(raw, name))
 
 
-def above_root(names: tuple[bytes, ...], include: Sequence[str], exclude: Sequence[str]) -> Folder:
-    """Make what the walk begins with: the caller's patterns and no ignore file read yet."""
-    chains: list[Chain] = [()] * len(names)
-    chains.append((_patterns(exclude, "exclude"),) if exclude else ())
-    if not include:
-        return Folder(names, tuple(chains))
-    return Folder(names, tuple(chains), _patterns(include, "include"), included=False)
+def above_root(
+    names: tuple[bytes, ...],
+    include: Sequence[str],
+    exclude: Sequence[str],
+    own: OwnSettings | None = None,
+) -> Folder:
+    """Make what the walk begins with: the settings, and no ignore file read yet.
+
+    Args:
+        names: the ignore files to heed.
+        include, exclude: the caller's patterns.
+        own: the repository's; they can hide, but not show what the caller's hide.
+    """
+    said = [(include, exclude, "")]
+    if own is not None:
+        said.append((own.include, own.exclude, own.file))
+    excludes = tuple((_patterns(found, "exclude", file),) for _, found, file in said if found)
+    includes = tuple(_patterns(found, "include", file) for found, _, file in said if found)
+    chains: tuple[Chain, ...] = ((),) * len(names)
+    return Folder(names, chains + excludes, includes, (False,) * len(includes))
 
 
-def _patterns(patterns: Sequence[str], option: str) -> Rules:
+def _patterns(patterns: Sequence[str], option: str, file: str) -> Rules:
     if isinstance(patterns, str):
-        raise ConfigError(f"{option} must be a list of patterns, not one string: {patterns!r}")
+        raise ConfigError(
+            f"{option}={patterns!r} is one string. Pass a list of patterns, [{patterns!r}]."
+        )
     lines = [os.fsencode(pattern) for pattern in patterns]
     for line, pattern in zip(lines, patterns, strict=True):
         if not parse([line], 0).rules:
-            raise ConfigError(f"{option} holds a pattern that matches nothing: {pattern!r}")
-    return parse(lines, 0, option)
+            raise ConfigError(
+                f"{option} holds a pattern that matches nothing: {pattern!r}. Take it out, or write"
+                " it as a line of .gitignore."
+            )
+    return parse(lines, 0, file)._replace(option=option)
 
 
 def parse(lines: Iterable[bytes], start: int, file: str = "") -> Rules:

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from pathlib import Path
 
+    from reposync.scan.own import OwnSettings
+
 IGNORE_FILE = b".reposyncignore"
 
 
@@ -27,6 +29,7 @@ def list_entries(
     *,
     include: Sequence[str] = (),
     exclude: Sequence[str] = (),
+    own: OwnSettings | None = None,
     max_file_bytes: int = MAX_FILE_BYTES,
     store_path: Path | None = None,
     submodules: bool = False,
@@ -39,6 +42,7 @@ def list_entries(
         root: the top of a git work tree, a folder in one, or any folder.
         include: patterns as in ``.gitignore``, relative to the root; if any, only what they match.
         exclude: the same; what they match does not belong.
+        own: what the repository says of itself.
         max_file_bytes: a larger file is listed as skipped.
         store_path: nothing in this folder belongs, if it lies in the root.
         submodules: what lies in a submodule belongs, too.
@@ -56,14 +60,14 @@ def list_entries(
     store = relative_to_root(root, store_path)
     try:
         disk = Disk(os.fsencode(root), max_file_bytes)
-        ground = Ground(disk, above_root(names, include, exclude), store=store)
+        ground = Ground(disk, above_root(names, include, exclude, own), store=store)
         if listing is None:
             entries = list(ground.entries(ground.walk(disk)))
         else:
             entries = list(_sifted(root, ground, listing, submodules, warnings))
         if follow_symlinks:
             # What git ignores may be led to; what the caller does not want may not.
-            free = Ground(disk, above_root((IGNORE_FILE,), include, exclude), store=store)
+            free = Ground(disk, above_root((IGNORE_FILE,), include, exclude, own), store=store)
             entries += follow(root, entries, free, disk)
         return sorted(entries, key=attrgetter("path"))
     except OSError as error:

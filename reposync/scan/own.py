@@ -20,6 +20,9 @@ from reposync.settings import MAX_FILE_BYTES, PYPROJECT, NotToml, near, parse, p
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
+
+    from reposync.config import SyncConfig
 
 FILE_NAME = "reposync.toml"
 ALLOWED = ("include", "exclude", "chunk_tokens")
@@ -94,6 +97,35 @@ def read_own(read: Callable[[str], bytes | None]) -> OwnSettings:
     return NOTHING
 
 
+def heed(config: SyncConfig, root: Path, read: Callable[[str], bytes | None]) -> SyncConfig:
+    """The settings of a caller and those of a repository: what a sync of it goes by.
+
+    Args:
+        config: the caller's.
+        root: where the repository is; a file there that the caller named is the caller's word.
+        read: see `read_own`.
+    """
+    if not config.repository_settings or (config.file and _is_at_top(config.file, root)):
+        return config
+    own = read_own(read)
+    return config if own == NOTHING else config.heeding(own)
+
+
+def _is_at_top(file: str, root: Path) -> bool:
+    folder, name = os.path.split(file)
+    return name in (FILE_NAME, PYPROJECT) and folder == os.path.realpath(root)
+
+
+def check_kind(*, is_link: bool, is_file: bool, size: int) -> None:
+    """Raise `Unfit` if there is no file, `NotToml` if there is too much of it."""
+    if is_link:  # it could lead anywhere
+        raise Unfit("it is a symlink")
+    if not is_file:
+        raise Unfit("it is no file")
+    if size > MAX_FILE_BYTES:
+        raise NotToml(f"it has more than {MAX_FILE_BYTES} bytes")
+
+
 def _unheeded(name: str, why: str) -> OwnSettings:
     return OwnSettings(warnings=(f"The repository's own {name} was not heeded: {why}.",))
 
@@ -107,10 +139,8 @@ def read_in_folder(root: bytes) -> Callable[[str], bytes | None]:
             found = os.lstat(path)
         except (FileNotFoundError, NotADirectoryError):
             return None
-        if stat.S_ISLNK(found.st_mode):  # it could lead anywhere
-            raise Unfit("it is a symlink")
-        if not stat.S_ISREG(found.st_mode):
-            raise Unfit("it is no file")
+        mode = found.st_mode
+        check_kind(is_link=stat.S_ISLNK(mode), is_file=stat.S_ISREG(mode), size=found.st_size)
         with open(os.open(path, OPEN_SAFELY), "rb") as file:
             return file.read(MAX_FILE_BYTES + 1)
 

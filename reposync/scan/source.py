@@ -6,12 +6,14 @@
 from __future__ import annotations
 
 import os
+from functools import cached_property
 from typing import TYPE_CHECKING, Protocol
 
 from reposync.scan.git import GitState, git_state
 from reposync.scan.limits import within_limits
 from reposync.scan.listing import list_entries
 from reposync.scan.missing import still_there
+from reposync.scan.own import heed, read_in_folder
 from reposync.scan.read import read_entry
 from reposync.scan.rules import Rules
 from reposync.scan.walk import Disk, Reason
@@ -36,6 +38,16 @@ class Source(Protocol):
     """
 
     warnings: list[str]
+
+    @property
+    def config(self) -> SyncConfig:
+        """The settings to go by: the caller's, and what the repository says of itself.
+
+        Here, and nowhere else, they are put together. The repository is asked once.
+
+        Raises:
+            ScanError: it cannot be asked.
+        """
 
     def entries(self) -> list[Entry]:
         """List what belongs now, by path, without reading it.
@@ -65,20 +77,29 @@ class FolderSource:
 
     def __init__(self, root: Path, config: SyncConfig, *, store_path: Path | None = None) -> None:
         self._root = root
-        self._config = config
-        self._rules = Rules.of(config)
+        self._asked = config
         self._store_path = store_path
         self._listed: list[Entry] = []
         self.warnings: list[str] = []
 
+    @cached_property
+    def config(self) -> SyncConfig:
+        """See `Source`."""
+        return heed(self._asked, self._root, read_in_folder(os.fsencode(self._root)))
+
+    @cached_property
+    def _rules(self) -> Rules:
+        return Rules.of(self.config)
+
     def entries(self) -> list[Entry]:
         """See `list_entries`."""
-        config = self._config
-        self.warnings.clear()
+        config = self.config
+        self.warnings[:] = config.own.warnings if config.own else ()
         entries = list_entries(
             self._root,
             include=config.include,
             exclude=config.exclude,
+            own=config.own,
             max_file_bytes=config.max_file_bytes,
             store_path=self._store_path,
             submodules=config.submodules,
@@ -93,7 +114,7 @@ class FolderSource:
     def read(self, entry: Entry) -> Seen | None:
         """See `read_entry`."""
         return read_entry(
-            self._root, entry, max_file_bytes=self._config.max_file_bytes, rules=self._rules
+            self._root, entry, max_file_bytes=self.config.max_file_bytes, rules=self._rules
         )
 
     def missing(self, path: str, unread: Mapping[str, Failure]) -> bool | Failure:
@@ -103,7 +124,7 @@ class FolderSource:
     def why_not(self, raw: bytes) -> Reason:
         """See `why_not_in_folder`."""
         return why_not_in_folder(
-            self._root, raw, self._config, self._listed, store_path=self._store_path
+            self._root, raw, self.config, self._listed, store_path=self._store_path
         )
 
     def state(self) -> GitState | None:

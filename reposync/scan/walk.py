@@ -72,13 +72,14 @@ class Reason(NamedTuple):
 
 
 def _hidden_by(hidden: Hidden, path: str) -> Reason:
-    if hidden.by == "include":
-        return Reason("include", f"no pattern of include= matches {path}")
-    assert hidden.rule is not None
-    if hidden.by == "exclude":
-        return Reason("exclude", f"{hidden.rule.text!r} of exclude= matches {path}")
-    rule = "reposyncignore" if hidden.by.endswith(".reposyncignore") else "git_ignored"
-    place = f"{hidden.by}:{hidden.rule.number}"
+    option, file = hidden.by.option, hidden.by.file
+    setting = f"{option} in {file}" if file else f"{option}="
+    if hidden.rule is None:
+        return Reason("include", f"no pattern of {setting} matches {path}")
+    if option:
+        return Reason("exclude", f"{hidden.rule.text!r} of {setting} matches {path}")
+    rule = "reposyncignore" if file.endswith(".reposyncignore") else "git_ignored"
+    place = f"{file}:{hidden.rule.number}"
     return Reason(rule, f"{place}: {hidden.rule.text!r} matches {path}")
 
 

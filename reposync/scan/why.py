@@ -32,7 +32,7 @@ def why_not_in_folder(
     is_git = list_paths(root) is not None
     names = (IGNORE_FILE,) if is_git else (b".gitignore", IGNORE_FILE)
     disk = Disk(os.fsencode(root), config.max_file_bytes)
-    above = above_root(names, config.include, config.exclude)
+    above = above_root(names, config.include, config.exclude, config.own)
     ground = Ground(disk, above, store=relative_to_root(root, store_path))
     try:
         found = os.lstat(os.path.join(os.fsencode(root), raw))
