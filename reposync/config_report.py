@@ -119,7 +119,7 @@ def unit(field: FieldInfo) -> str:
         return str(counted[0])
     kinds = [field.annotation, *get_args(field.annotation)]
     if get_origin(field.annotation) is Literal:
-        return " | ".join(get_args(field.annotation))
+        return ", ".join(get_args(field.annotation))
     found: Any = next((kind for kind in kinds if (get_origin(kind) or kind) in _UNITS), None)
     return _UNITS.get(get_origin(found) or found, "a function")
 
