@@ -12,6 +12,7 @@ import pytest
 from support import Desk, counts, make_folder
 
 from reposync import (
+    DeletionRefused,
     SyncConfig,
     explain,
     is_current,
@@ -66,10 +67,8 @@ def test_all_agree(desk: Desk) -> None:
     planned = plan_repository(**desk.arguments())
     assert (planned.files.updated, planned.files.deleted) == (5, 1)
     told = explain(desk.root, "docs/one.md")
-    assert (told.rule, told.detail) == (
-        "exclude",
-        "'docs/' of exclude in reposync.toml matches docs",
-    )
+    assert told.rule == "exclude"
+    assert told.detail == "'docs/' of exclude in reposync.toml matches docs"
 
     result = desk.sync()
     assert counts(result) == {"updated": 5, "deleted": 1}
@@ -120,8 +119,6 @@ def test_it_counts_as_a_setting(desk: Desk) -> None:
 
 def test_it_cannot_empty_the_index(desk: Desk) -> None:
     """A repository that leaves itself out is refused as one that was emptied is."""
-    from reposync import DeletionRefused
-
     desk.write_many(12)
     desk.sync()
     desk.write(TOML, "exclude = ['*']\n")

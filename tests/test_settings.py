@@ -309,9 +309,8 @@ def test_explain() -> None:
     report = config.explain()
     found = {one.name: one for one in report.settings}
     assert list(found) == list(SyncConfig.model_fields)
-    assert (
-        str(found["max_files"]) == "max_files = 5 files  [environment variable REPOSYNC_MAX_FILES]"
-    )
+    variable = "environment variable REPOSYNC_MAX_FILES"
+    assert str(found["max_files"]) == f"max_files = 5 files  [{variable}]"
     assert str(found["deadline"]) == "deadline = 2.0 seconds  [argument]"
     assert str(found["submodules"]) == "submodules = False  [default]"
     assert found["exclude"].value == ("docs/",)

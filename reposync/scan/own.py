@@ -12,6 +12,7 @@ import os
 import re
 import stat
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from reposync.scan.entry import OPEN_SAFELY
@@ -31,7 +32,10 @@ MAX_PATTERN_CHARS = 1000
 MAX_STARS = 3
 MAX_DEEP = 2
 _STARS = re.compile(r"\*+")
-_MARK = b"reposync"
+# A line that every pyproject.toml has which says anything of us, unless it hides the word.
+_OURS = re.compile(
+    rb"""^[ \t]*(\[[ \t]*)?["']?tool["']?[ \t]*(\.[ \t]*["']?reposync|\]|=)""", re.MULTILINE
+)
 _SHOWN = 5
 
 
@@ -79,22 +83,33 @@ def read_own(read: Callable[[str], bytes | None]) -> OwnSettings:
         read: gives a file of the tree's top level by its name; None if there is none. Raises
             `Unfit`, or OSError.
     """
-    for name in (FILE_NAME, PYPROJECT):
-        try:
-            data = read(name)
-            if data is None or (name == PYPROJECT and _MARK not in data):
-                continue
-            table = parse(data, whole=name == FILE_NAME)
-        except Unfit as why:
-            if name == FILE_NAME:  # another's pyproject.toml may be what it likes
-                return _unheeded(name, str(why))
-        except NotToml as why:
-            return _unheeded(name, str(why))
-        except OSError as error:
-            return _unheeded(name, error.strerror or type(error).__name__)
-        else:
-            return NOTHING if table is None else _Judge(name, table).settings()
-    return NOTHING
+    said = _of_file(FILE_NAME, read)
+    return said or _of_file(PYPROJECT, read) or NOTHING
+
+
+def _of_file(name: str, read: Callable[[str], bytes | None]) -> OwnSettings | None:
+    """What one of the files says; None if there is none, or it says nothing of us."""
+    try:
+        data = read(name)
+    except Unfit as why:  # another's pyproject.toml may be what it likes
+        return _unheeded(name, str(why)) if name == FILE_NAME else None
+    except NotToml as why:
+        return _unheeded(name, str(why))
+    except OSError as error:
+        return _unheeded(name, error.strerror or type(error).__name__)
+    if data is None or not (name == FILE_NAME or _OURS.search(data)):
+        return None
+    return _said(name, data)
+
+
+@lru_cache(maxsize=8)  # a pyproject.toml takes a millisecond, half of what a sync of little takes
+def _said(name: str, data: bytes) -> OwnSettings:
+    """What a file says, by its content: nothing is missed whatever its stat says."""
+    try:
+        table = parse(data, whole=name == FILE_NAME)
+    except NotToml as why:
+        return _unheeded(name, str(why))
+    return NOTHING if table is None else _Judge(name, table).settings()
 
 
 def heed(config: SyncConfig, root: Path, read: Callable[[str], bytes | None]) -> SyncConfig:

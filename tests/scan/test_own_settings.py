@@ -97,7 +97,7 @@ def test_many_mistakes_are_told_in_few_lines() -> None:
     found = own("\n".join(f"k{number} = 1" for number in range(5000)))
     assert len(found.warnings) == 6
     assert found.warnings[-1].endswith("4995 more: there are no such settings.")
-    most = own(f"exclude = {['p%d' % number for number in range(2 * MAX_PATTERNS)]}")
+    most = own(f"exclude = {[f'p{number}' for number in range(2 * MAX_PATTERNS)]}")
     assert (len(most.exclude), len(most.warnings)) == (MAX_PATTERNS, 1)
 
 
