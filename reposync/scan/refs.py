@@ -15,20 +15,29 @@ PLAIN = {"GIT_NO_REPLACE_OBJECTS": "1"}
 """What is read under a commit's id is that commit."""
 
 
-def resolve(root: Path, ref: str) -> str:
-    """Give the id of the commit that `ref` names.
+def prefix_of(root: Path, ref: str) -> bytes:
+    """Give the path of a folder in its repository; nothing for the top, or a bare repository.
 
     Raises:
-        ConfigError: there is no such commit, or no repository.
+        ConfigError: there is no repository.
     """
     try:
-        run_git(root, "rev-parse", "--git-dir")
+        answer = run_git(root, "rev-parse", "--show-prefix")
     except NoAnswer as refusal:
         if "not a git repository" in str(refusal):
             raise ConfigError(
                 f"ref={ref!r}: {root} is in no git repository. Pass a repository, or no ref."
             ) from refusal
         raise ScanError(f"{root}: ref={ref!r} cannot be read from git: {refusal}.") from refusal
+    return answer.removesuffix(b"\n").removesuffix(b"/")
+
+
+def resolve(root: Path, ref: str) -> str:
+    """Give the id of the commit that `ref` names in a repository.
+
+    Raises:
+        ConfigError: there is no such commit.
+    """
     question = ("rev-parse", "--verify", "--quiet", "--end-of-options", f"{ref}^{{commit}}")
     try:
         lines = run_git(root, *question, accept=(0, 1), settings=PLAIN).decode("ascii").split()
@@ -56,13 +65,12 @@ def _ref_names(root: Path) -> list[str]:
     return answer.decode("utf-8", "replace").split()
 
 
-def find_tree(root: Path, commit: str, ref: str) -> str:
-    """Name the tree that the root is in a commit."""
+def find_tree(root: Path, commit: str, prefix: bytes, ref: str) -> str:
+    """Name the tree that the root, which is at `prefix` in its repository, is in a commit."""
+    if not prefix:
+        return commit
+    tree = b":".join((commit.encode(), prefix))
     try:
-        prefix = run_git(root, "rev-parse", "--show-prefix").removesuffix(b"\n").removesuffix(b"/")
-        if not prefix:
-            return commit
-        tree = b":".join((commit.encode(), prefix))
         kind = run_git(root, "cat-file", "-t", tree, settings=PLAIN)
     except NoAnswer:
         kind = b""

@@ -11,7 +11,7 @@ from reposync.records import FileStat
 from reposync.scan.blobs import Blobs
 from reposync.scan.checkout import AS_IT_IS, Conversion, conversions
 from reposync.scan.git_command import NoAnswer, run_git
-from reposync.scan.refs import PLAIN, find_tree, resolve
+from reposync.scan.refs import PLAIN, find_tree, prefix_of, resolve
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -61,8 +61,9 @@ class Tree:
 
     def __init__(self, root: Path, ref: str) -> None:
         self._root = root
+        prefix = prefix_of(root, ref)
         self.commit = resolve(root, ref)
-        self._top = find_tree(root, self.commit, ref)
+        self._top = find_tree(root, self.commit, prefix, ref)
         self._blobs = Blobs(root)
         self._modules: list[Tree] = []
 
