@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from reposync.errors import ConfigError
 from reposync.scan.entry import OPEN_SAFELY
 from reposync.scan.paths import escape_path
+from reposync.scan.steady import steady
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -234,7 +235,7 @@ def _compile(body: str) -> re.Pattern[str] | None:
         text = text.replace("[^", "[^/")
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", FutureWarning)  # "[[" is a set of one in a pattern
-            return re.compile(text, re.DOTALL)
+            return re.compile(steady(text), re.DOTALL)
     except (ValueError, re.error):
         return None  # not a pattern; git passes it over too
 

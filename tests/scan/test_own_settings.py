@@ -76,7 +76,7 @@ def test_nothing_else(tree: Tree, name: str) -> None:
         ("exlude = []", "exlude: there is no such setting; did you mean exclude?"),
         ("exclude = 'docs/'", "exclude: it must be a list of patterns."),
         ("exclude = [1]", "exclude: it must be a list of patterns."),
-        ("include = ['#', 'a']", "include: 1 patterns match nothing, or are too intricate: '#'."),
+        ("include = ['#', 'a']", "include: 1 patterns match nothing, or are too long: '#'."),
         ("chunk_tokens = 31", "chunk_tokens: it must be a whole number from 32 to 200."),
         ("chunk_tokens = true", "chunk_tokens: it must be a whole number from 32 to 200."),
         ("chunk_tokens = '64'", "chunk_tokens: it must be a whole number from 32 to 200."),
@@ -133,12 +133,9 @@ def test_any_bytes(data: bytes) -> None:
     assert isinstance(own(data), OwnSettings)
 
 
-@pytest.mark.parametrize(
-    "pattern", ["*a*a*a*a*a*a*a*b", "**/a/**/a/**/a/**/b", "a" * 2000, "?*?*?*?*?*b"]
-)
-def test_patterns_that_take_for_ever(pattern: str) -> None:
-    """A pattern that could take minutes to match is passed over."""
-    assert own(f"exclude = ['{pattern}', 'docs/']").exclude == ("docs/",)
+def test_a_pattern_that_is_too_long() -> None:
+    """It is passed over; the others count."""
+    assert own(f"exclude = ['{'a' * 2000}', 'docs/']").exclude == ("docs/",)
 
 
 def make_link(path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import tempfile
 import warnings
@@ -10,12 +11,14 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
+from reposync import SyncConfig
 from reposync.errors import ConfigError
-from reposync.scan import list_entries
-from reposync.scan.ignore import above_root
+from reposync.scan import FolderSource, list_entries
+from reposync.scan.ignore import _for_pathspec, above_root
+from reposync.scan.steady import steady
 from reposync.scan.walk import Disk, Ground
 
 Tree = Callable[[dict[str, str | bytes]], Path]
@@ -215,3 +218,47 @@ def test_a_fifo_for_an_ignore_file_is_not_waited_for(tree: Tree) -> None:
     os.mkfifo(root / "a" / ".gitignore")
     (root / "c" / ".gitignore").symlink_to("../rules")
     assert listed(root) == ["a/.gitignore", "a/b", "c/.gitignore", "c/b", "rules"]
+
+
+# -- hostile patterns ------------------------------------------------------------------------------
+
+PIECES = ["*", "*", "**", "**/", "/**/", "/", "/", "a", "b", "?", "[ab]", "[!a]", "[]a]", "\\*"]
+
+
+@settings(max_examples=400)
+@given(
+    st.lists(st.sampled_from(PIECES), min_size=3, max_size=12).map("".join),
+    st.lists(st.text("aab*]", min_size=1, max_size=5), min_size=1, max_size=5).map("/".join),
+)
+def test_a_steady_pattern_matches_what_it_did(pattern: str, path: str) -> None:
+    """Bounding the time of a pattern with many wildcards changes nothing of what it matches."""
+    from pathspec.patterns.gitignore.spec import GitIgnoreSpecPattern
+
+    body = pattern.rstrip("/")
+    assume(body)
+    text, _ = GitIgnoreSpecPattern.pattern_to_regex(_for_pathspec(body))
+    assume(text)
+    text = str(text).replace("[^", "[^/")
+    expected = re.compile(text, re.DOTALL).fullmatch(path)
+    assert bool(re.compile(steady(text), re.DOTALL).fullmatch(path)) == bool(expected)
+
+
+@pytest.mark.parametrize("file", [".gitignore", ".reposyncignore", ".gitattributes"])
+@pytest.mark.parametrize(
+    "pattern",
+    [
+        "*a*a*a*a*a*a*a*a*a*b",
+        "**/a/**/a/**/a/**/a/**/b",
+        "**/*a*a*b/**/*a*a*a/**/a*a*b",
+        "*?*?*?*?*?*?*?*?b",
+        "**a**a**a**a**a**b",
+        "[!b]*[!b]*[!b]*[!b]*[!b]*[]b]",
+    ],
+)
+def test_a_hostile_pattern_ends(tree: Tree, pattern: str, file: str) -> None:
+    """No line of a repository's holds up a sync, whatever names it is to be compared with."""
+    names = ["a" * 250 + "c", "a/" * 90 + "c", ("a" * 100 + "/") * 3 + "c"]
+    line = f"{pattern} linguist-generated" if file == ".gitattributes" else pattern
+    root = tree({**dict.fromkeys(names, "x"), file: line})
+    entries = FolderSource(root, SyncConfig()).entries()
+    assert set(names) <= {one.path for one in entries if one.skip is None}
