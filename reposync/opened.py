@@ -71,7 +71,10 @@ def opened(
     """
     with open_state(store) if write else read_state(store) as manifest:
         if manifest is None:
-            raise UnknownRepository(f"Nothing was ever synced into {store.address}.")
+            raise UnknownRepository(
+                f"Nothing was ever synced into {store.address}. Sync a repository, or pass another"
+                " store."
+            )
         key, record = find_repository(store, manifest, name, collection)
         yield Opened(store, manifest, key, record)
 

@@ -29,7 +29,7 @@ def reporter(progress: bool | OnProgress) -> Iterator[OnProgress]:
     elif progress is False:
         yield lambda _: None
     else:
-        raise ConfigError(f"progress={progress!r} is neither True, False nor a callable.")
+        raise ConfigError(f"progress={progress!r} is neither True, False nor a callable. Pass one.")
 
 
 @contextmanager

@@ -75,7 +75,7 @@ def check_health(*, store: object = None, level: Level = "ready") -> HealthRepor
     """
     began = time.monotonic()
     if level not in get_args(Level):
-        raise ConfigError(f"level={level!r} is neither 'live' nor 'ready'.")
+        raise ConfigError(f"level={level!r} is neither 'live' nor 'ready'. Pass one of them.")
     try:
         found = Store(store, attempts=1, request_timeout=REQUEST_SECONDS)
     except StoreUnavailable as error:

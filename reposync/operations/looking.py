@@ -45,5 +45,8 @@ def known_store(store: object) -> Iterator[tuple[Store, Manifest]]:
     """
     with closing(Store(store)) as place, read_state(place) as manifest:
         if manifest is None:
-            raise UnknownRepository(f"Nothing was ever synced into {place.address}.")
+            raise UnknownRepository(
+                f"Nothing was ever synced into {place.address}. Sync a repository, or pass another"
+                " store."
+            )
         yield place, manifest

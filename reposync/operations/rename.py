@@ -91,7 +91,7 @@ def rename_repository(
     """
     check_name(new)
     if old == new:
-        raise ConfigError(f"Repository {old!r} has this name already.")
+        raise ConfigError(f"Repository {old!r} has this name already. Pass another new name.")
     config = config or SyncConfig()
     began = time.monotonic()
     with opened_store(store, **patience(config)) as found, open_state(found) as manifest:

@@ -79,7 +79,9 @@ def verify_repository(
     """
     config = config or SyncConfig()
     if level not in get_args(Level):
-        raise ConfigError(f"level={level!r} is none of {', '.join(get_args(Level))}.")
+        raise ConfigError(
+            f"level={level!r} is no level. Pass one of {', '.join(map(repr, get_args(Level)))}."
+        )
     began = time.monotonic()
     with opened_store(store, **patience(config)) as found:
         lock = ChromaLock(found, config.lock_timeout)

@@ -75,5 +75,8 @@ def find_tree(root: Path, commit: str, prefix: bytes, ref: str) -> str:
     except NoAnswer:
         kind = b""
     if kind.strip() != b"tree":
-        raise ConfigError(f"ref={ref!r}: {root} is not a folder in that commit.")
+        raise ConfigError(
+            f"ref={ref!r}: {root} is not a folder in that commit. Pass a commit that has it, or the"
+            " top of the repository as path."
+        )
     return os.fsdecode(tree)
