@@ -52,7 +52,9 @@ class SyncConfig(BaseModel):
     # Where values came from that were not passed as arguments; no part of what a config is.
     _origins: Mapping[str, str] = PrivateAttr(default_factory=dict)
     _file: str | None = PrivateAttr(default=None)
+    # Set in what a sync goes by only: what the repository says, and what the caller passed.
     _own: OwnSettings | None = PrivateAttr(default=None)
+    _asked: SyncConfig | None = PrivateAttr(default=None)
 
     def __init__(self, **settings: Any) -> None:
         try:
@@ -315,19 +317,24 @@ class SyncConfig(BaseModel):
 
     def heeding(self, own: OwnSettings) -> Self:
         """These settings and what the repository says of itself: what a sync of it goes by."""
-        before = self._own.taken if self._own else frozenset()
-        free = own.chunk_tokens is not None and (
-            "chunk_tokens" not in self.model_fields_set or "chunk_tokens" in before
-        )
+        free = own.chunk_tokens is not None and "chunk_tokens" not in self.model_fields_set
         config = self.model_copy(update={"chunk_tokens": own.chunk_tokens} if free else {})
         config._own = own.taking("chunk_tokens") if free else own  # noqa: SLF001 - of this class
+        config._asked = self  # noqa: SLF001
         return config
+
+    @property
+    def asked(self) -> SyncConfig:
+        """What the caller passed, without what the repository says of itself."""
+        return self if self._asked is None else self._asked
 
     def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
         """As of any pydantic model; what is updated counts as an argument."""
         origins = {k: v for k, v in self._origins.items() if k not in (update or {})}
         config = super().model_copy(update=update, deep=deep)
         config._origins = origins  # noqa: SLF001 - of this class
+        if self._asked is not None:
+            config._asked = self._asked.model_copy(update=update, deep=deep)  # noqa: SLF001
         return config
 
     def __eq__(self, other: object) -> bool:

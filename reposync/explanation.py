@@ -105,8 +105,7 @@ def repository_config(
     Ask the answer to `explain` itself.
 
     Args:
-        path, ref, config: as for `reposync.sync_repository`, which is to be passed `config`, not
-            the answer.
+        path, ref, config: as for `reposync.sync_repository`.
 
     Raises:
         ConfigError: an argument cannot be right.

@@ -41,7 +41,8 @@ def own_home(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Monke
         monkeypatch.setenv(f"XDG_{name}_HOME", str(home / name.lower()))
     monkeypatch.setenv("GIT_CONFIG_GLOBAL", os.devnull)
     monkeypatch.setenv("GIT_CONFIG_NOSYSTEM", "1")
-    monkeypatch.delenv("REPOSYNC_STORE", raising=False)
+    for name in [name for name in os.environ if name.startswith("REPOSYNC_")]:
+        monkeypatch.delenv(name)
     return home
 
 

@@ -117,6 +117,7 @@ def heed(config: SyncConfig, root: Path, read: Callable[[str], bytes | None]) ->
         root: where the repository is; a file there that the caller named is the caller's word.
         read: see `read_own`.
     """
+    config = config.asked  # it may be what a sync of another repository goes by
     if not config.repository_settings or (config.file and _is_at_top(config.file, root)):
         return config
     own = read_own(read)

@@ -245,8 +245,18 @@ def test_chunk_tokens(tree: Tree, caller: SyncConfig, tokens: int, origin: str) 
     root = tree({"a.txt": "a", TOML: "chunk_tokens = 64"})
     config = FolderSource(root, caller).config
     assert (config.chunk_tokens, config.origin("chunk_tokens")) == (tokens, origin)
-    again = FolderSource(root, config).config
-    assert again == config, "what a sync goes by may be passed to a sync"
+
+
+def test_what_a_sync_goes_by_may_be_passed_on(tree: Tree) -> None:
+    """It says again what the caller said, and another repository's word does not stick to it."""
+    root = tree({"a.txt": "a", TOML: "chunk_tokens = 64\nexclude = ['b']"})
+    config = FolderSource(root, SyncConfig(max_files=9)).config
+    assert FolderSource(root, config).config == config
+    changed = config.model_copy(update={"max_files": 8})
+    (root / TOML).unlink()
+    assert FolderSource(root, changed).config == SyncConfig(max_files=8)
+    (root / TOML).write_text("chunk_tokens = 32")
+    assert FolderSource(root, changed).config.chunk_tokens == 32
 
 
 def test_explain_tells_both(tree: Tree) -> None:
