@@ -72,6 +72,8 @@ if TYPE_CHECKING:
     from reposync.records import Chunk
     from reposync.report import Page
     from reposync.result import SyncPlan, SyncProgress, SyncResult
+    from reposync.search.hits import Hit, SearchResult
+    from reposync.search.repository import search_repository
     from reposync.sync import sync_repository
 
 # Importing reposync loads none of it: each name is fetched when it is first asked for.
@@ -98,6 +100,7 @@ _HOMES = {
     "HealthCheck": "operations.health_check",
     "HealthReport": "operations.health",
     "HistoryExport": "operations.history_file",
+    "Hit": "search.hits",
     "ImportReport": "operations.importing",
     "IndexDamaged": "errors",
     "LockError": "errors",
@@ -119,6 +122,7 @@ _HOMES = {
     "RunEntry": "operations.runs",
     "RunProgress": "operations.progress",
     "ScanError": "errors",
+    "SearchResult": "search.hits",
     "StoreError": "errors",
     "StoreRefused": "errors",
     "StoreUnavailable": "errors",
@@ -153,6 +157,7 @@ _HOMES = {
     "repository_status": "operations.status",
     "request_cancel": "operations.progress",
     "restore_store": "operations.restore",
+    "search_repository": "search.repository",
     "sync_history": "operations.history",
     "sync_repository": "sync",
     "verify_backup": "operations.backup",
@@ -183,6 +188,7 @@ __all__ = [
     "HealthCheck",
     "HealthReport",
     "HistoryExport",
+    "Hit",
     "ImportReport",
     "IndexDamaged",
     "LockError",
@@ -204,6 +210,7 @@ __all__ = [
     "RunEntry",
     "RunProgress",
     "ScanError",
+    "SearchResult",
     "StoreError",
     "StoreRefused",
     "StoreUnavailable",
@@ -239,6 +246,7 @@ __all__ = [
     "repository_status",
     "request_cancel",
     "restore_store",
+    "search_repository",
     "sync_history",
     "sync_repository",
     "verify_backup",
