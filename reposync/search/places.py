@@ -19,7 +19,11 @@ class Place:
 
 
 def find_places(
-    store: Store, manifest: Manifest | None, name: str | None, collection: str | None, model: str
+    store: Store,
+    manifest: Manifest | None,
+    name: str | None,
+    collection: str | None,
+    model: str | None,
 ) -> tuple[list[Place], list[str]]:
     """The repositories to search, and what to say of those that are left out.
 
@@ -28,7 +32,7 @@ def find_places(
         manifest: its manifest; None if there is none.
         name: of the repository; None: all that were synced with `model`.
         collection: only those in this collection; None: wherever they are.
-        model: fingerprint of the query's embedding model.
+        model: fingerprint of the query's embedding model; None: no vectors are compared.
 
     Raises:
         UnknownRepository: there is none.
@@ -49,8 +53,9 @@ def find_places(
             and collection in (None, key.collection)
         ]
     # One that has no model yet is in its first sync, before its first row.
-    places = [Place(key, record) for key, record in found if record.model in ("", model)]
-    others = [(key, record) for key, record in found if record.model not in ("", model)]
+    fitting = [record.model in ("", model) or model is None for _, record in found]
+    places = [Place(*one) for one, fits in zip(found, fitting, strict=True) if fits]
+    others = [one for one, fits in zip(found, fitting, strict=True) if not fits]
     if not found:
         where = f" in collection {collection!r}" if collection is not None else ""
         raise UnknownRepository(

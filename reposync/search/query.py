@@ -1,13 +1,18 @@
-"""A query's vector, by the model of the documents that it is compared with."""
+"""What is searched for, checked; and its vector, by the model of what it is compared with."""
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, cast, get_args
 
+from reposync.config import SyncConfig
 from reposync.embed import make_embedder
 from reposync.embed.checked import CheckedFunction
 from reposync.embed.identity import check_callable, identify, is_default_model
+from reposync.errors import ConfigError
+from reposync.search.hits import Mode
+from reposync.search.paths import check_path
 
 if TYPE_CHECKING:
     import numpy as np
@@ -16,24 +21,58 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Query:
-    """What is searched for, and who embeds it; `model` is the fingerprint of that model."""
+    """What the caller of `search_repository` asked for, see there.
+
+    Attributes:
+        model: fingerprint of the model that embeds the query; None if none does.
+    """
 
     text: str
+    mode: Mode
+    count: int
+    path: str | None
+    language: str | None
     function: Any
-    model: str
+    model: str | None
 
     def vector(self) -> NDArray[np.float32]:
         """The query's vector, shape (dimension,); raises `EmbeddingError`."""
         if is_default_model(self.function):
             vectors = make_embedder(self.function).embed([self.text])
-            return cast("NDArray[np.float32]", vectors[0])
-        # Models that tell questions from documents have a way of their own to embed the former.
-        function = getattr(self.function, "embed_query", self.function)
-        vectors = CheckedFunction(function, name=self.model).embed({self.text: 0})
+        else:
+            # Models that tell questions from documents embed the former in a way of their own.
+            function = getattr(self.function, "embed_query", self.function)
+            name = self.model or "for the query"
+            vectors = CheckedFunction(function, name=name).embed({self.text: 0})
         return cast("NDArray[np.float32]", vectors[0])
 
 
-def make_query(text: str, function: object, model_id: str | None) -> Query:
+def make_query(
+    text: str,
+    mode: Mode,
+    count: int,
+    path: str | os.PathLike[str] | None,
+    language: str | None,
+    function: object,
+    config: SyncConfig,
+) -> Query:
     """Check what the caller passed; raises `ConfigError`."""
-    callable_ = check_callable(function)
-    return Query(text, callable_, identify(callable_, model_id).fingerprint)
+    if not isinstance(text, str) or not text.strip():
+        raise ConfigError(f"query={text!r} says nothing. Pass words to search for.")
+    if mode not in get_args(Mode):
+        raise ConfigError(f"mode={mode!r} is none. Pass 'hybrid', 'dense' or 'lexical'.")
+    if not isinstance(count, int) or isinstance(count, bool) or count < 1:
+        raise ConfigError(f"n_results={count!r} is no number of hits. Pass 1 or more.")
+    if language is not None and (not isinstance(language, str) or not language.strip()):
+        raise ConfigError(f"language={language!r} is no language. Pass one such as 'python'.")
+    called = check_callable(function)
+    return Query(
+        # Half of a pair of surrogates is no text: no model takes it, and no JSON.
+        text=text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace"),
+        mode=mode,
+        count=count,
+        path=None if path is None else check_path(path) or None,
+        language=None if language is None else language.strip().lower(),
+        function=called,
+        model=None if mode == "lexical" else identify(called, config.model_id).fingerprint,
+    )

@@ -2,16 +2,35 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Sequence
 from contextlib import closing
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from reposync.config import SyncConfig
 from reposync.errors import ConfigError
 from reposync.lock import ChromaLock
-from reposync.search.hits import Hit, Mode, SearchResult
-from reposync.search.places import find_places
-from reposync.search.query import make_query
-from reposync.state import read_state
+from reposync.manifest import Manifest
+from reposync.search.answer import Truth, make_hits
+from reposync.search.hits import Mode, SearchResult
+from reposync.search.index import SearchIndex, sqlite_version
+from reposync.search.opening import with_index
+from reposync.search.places import Place, find_places
+from reposync.search.query import Query, make_query
+from reposync.search.rank import Ranking, Scope, fuse
+from reposync.search.refresh import refresh, state_of
+from reposync.search.rows import Rows
+from reposync.search.words import query_words
+from reposync.state import manifest_path, read_state
 from reposync.store import Store
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+DEPTH = 100
+"""How far down each ranking is fused."""
 
 
 def search_repository(
@@ -20,7 +39,7 @@ def search_repository(
     *,
     store: object = None,
     n_results: int = 10,
-    path: str | None = None,
+    path: str | os.PathLike[str] | None = None,
     language: str | None = None,
     mode: Mode = "hybrid",
     embedding_function: object = None,
@@ -29,12 +48,16 @@ def search_repository(
 ) -> SearchResult:
     """The chunks that answer `query` best, best first.
 
+    What is searched is what the last syncs wrote, also while another one is under way. The first
+    search of a store makes an index of its own beside it, which later ones bring up to date; see
+    docs/explanation/search.md.
+
     >>> from reposync import search_repository
     >>> result = search_repository(
-    ...     "a greeting", "project", store="chroma", n_results=1, embedding_function=embed
+    ...     "who says hello?", "project", store="chroma", path="*.py", embedding_function=embed
     ... )
-    >>> len(result), result[0].start_line
-    (1, 1)
+    >>> [(hit.path, hit.start_line, hit.symbol) for hit in result]
+    [('greet.py', 1, 'greet')]
 
     Args:
         query: in one's own words, or names as they stand in the text.
@@ -42,61 +65,93 @@ def search_repository(
             `embedding_function`.
         store: as for `reposync.sync_repository`; it is not made if it is not there.
         n_results: how many hits at most.
-        path: search these files only.
-        language: search chunks of this language only.
-        mode: "hybrid", "dense" or "lexical", see `SearchResult`.
+        path: search this file, or this folder and all below it, relative to the repository. If
+            there is none of that name: the files that a pattern as in ``.gitignore`` matches, such
+            as ``*.py`` or ``docs/**/*.md``.
+        language: search chunks of this language only, such as "python".
+        mode: by what they are ranked: "dense", by meaning (the cosine of vectors); "lexical", by
+            words (BM25; names are split at case and underscores); "hybrid", by both.
         embedding_function: as it was passed to the syncs.
-        collection: needed only if repositories of that name are in several.
+        collection: search this collection only; needed if repositories of `name` are in several.
         config: as for the syncs: `model_id`, and how patient to be.
 
     Raises:
         ConfigError: an argument cannot be right. `UnknownRepository` is one.
-        EmbeddingMismatch: the repository was synced with another model.
+        EmbeddingMismatch: what is searched was synced with another model.
         EmbeddingError: the embedding function failed.
         LockTimeout: the store was busy for too long.
-        StoreError: Chroma failed.
+        StoreError: the store cannot be read; its message says what to do.
         ManifestError: the local state cannot be read.
     """
-    if path is not None or language is not None:
-        raise ConfigError("path= and language= are not supported yet.")
     config = config or SyncConfig()
-    asked = make_query(query, embedding_function, config.model_id)
-    with closing(Store(store)) as place:
-        with read_state(place) as manifest:
-            places, warnings = find_places(place, manifest, name, collection, asked.model)
-        vector = asked.vector()
-        with ChromaLock(place, config.lock_timeout).reading():
-            place.open()
-            hits = []
-            for one in places:
-                found = place.find(one.key.collection)
-                if found is not None:
-                    hits += [
-                        (distance, one.key.collection, document, metadata)
-                        for document, metadata, distance in found.nearest(
-                            one.key.name, vector, n_results
-                        )
-                    ]
-    hits.sort(key=lambda hit: hit[0])
-    return SearchResult(
-        query=query,
-        mode="dense",
-        hits=tuple(
-            Hit(
-                repository=metadata["repository"],
-                path=metadata["path"],
-                start_line=metadata["start_line"],
-                end_line=metadata["end_line"],
-                symbol=metadata["symbol"],
-                kind=metadata["kind"],
-                language=metadata["language"],
-                context=metadata["context"],
-                collection=name,
-                score=1 - distance,
-                text=document,
-                dense_rank=rank,
+    asked = make_query(query, mode, n_results, path, language, embedding_function, config)
+    place = Store(store, attempts=config.max_attempts, request_timeout=config.request_timeout)
+    with closing(place), read_state(place) as manifest:
+        places, left_out = find_places(place, manifest, name, collection, asked.model)
+        assert manifest is not None
+        vector = None if asked.mode == "lexical" else asked.vector()
+        rows = Rows(place, ChromaLock(place, config.lock_timeout))
+        search = _Search(asked, vector, place, manifest, places, rows)
+        found = with_index(place, search.of)
+    return found.model_copy(update={"warnings": (*left_out, *found.warnings)})
+
+
+@dataclass(frozen=True)
+class _Search:
+    """One search, with all that it needs but the index."""
+
+    asked: Query
+    vector: NDArray[np.float32] | None
+    store: Store
+    manifest: Manifest
+    places: Sequence[Place]
+    rows: Rows
+
+    def of(self, index: SearchIndex) -> SearchResult:
+        """Bring the index in step, rank what is in it, and read the best."""
+        asked, path = self.asked, None if self.store.kind == "memory" else manifest_path(self.store)
+        mode, warnings = _mode(asked.mode, index)
+        state = state_of(self.manifest, path)
+        refresh(index, self.manifest, self.places, self.rows, state)
+        truth = Truth(self.store, index, self.places, self.rows)
+        with index.transaction():
+            keys = [place.key for place in self.places]
+            scope = Scope(index, keys, asked.path, asked.language)
+            warnings += _nothing_there(scope, asked)
+            depth = max(DEPTH, 2 * asked.count)
+            ranks: dict[str, Ranking] = {}
+            if self.vector is not None:
+                ranks["dense_rank"] = scope.by_meaning(self.vector, depth)
+            if mode != "dense":
+                ranks["lexical_rank"] = scope.by_words(query_words(asked.text), depth)
+            ranking = fuse(*ranks.values()) if mode == "hybrid" else next(iter(ranks.values()))
+            hits, gone = make_hits(index, ranking, truth, asked.count, ranks)
+        if gone:
+            warnings.append(
+                f"{gone} chunks were passed over: they are not in their collection any more; sync"
+                " again, or call verify_repository to see what is"
             )
-            for rank, (distance, name, document, metadata) in enumerate(hits[:n_results], 1)
-        ),
-        warnings=tuple(warnings),
-    )
+        return SearchResult(query=asked.text, mode=mode, hits=tuple(hits), warnings=tuple(warnings))
+
+
+def _mode(mode: Mode, index: SearchIndex) -> tuple[Mode, list[str]]:
+    """The mode that the index allows, and what to say if that is another."""
+    if mode == "dense" or index.has_words:
+        return mode, []
+    why = f"this Python's SQLite {sqlite_version()} has no FTS5, which a search for words needs"
+    if mode == "lexical":
+        raise ConfigError(f"{why}. Pass mode='dense', or use another build of Python.")
+    return "dense", [f"{why}: it was searched by meaning only"]
+
+
+def _nothing_there(scope: Scope, asked: Query) -> list[str]:
+    """What to say if a filter lets nothing through."""
+    warnings = []
+    if asked.path is not None and not scope.paths:
+        warnings.append(
+            f"no indexed file matches path={asked.path!r}; it is relative to the repository"
+        )
+    elif asked.language is not None and not scope.files:
+        known = ", ".join(scope.languages()) or "none"
+        warnings.append(f"no chunk is of language={asked.language!r}; there are: {known}")
+    return warnings
