@@ -22,7 +22,7 @@ class Truth:
 
     Where a client is open, each hit is read from its collection. Else that would cost a third of a
     second: Chroma loads the vector index for any read. So then all ids are compared once, and not
-    again until somebody writes to the store.
+    again until somebody else than the repository's syncs writes to the store.
     """
 
     def __init__(
@@ -38,8 +38,8 @@ class Truth:
 
     def _compare(self, index: SearchIndex, place: Place) -> None:
         name, token = "\0".join(place.key.parts), self._rows.token()
-        if token and index.check(name) == token:
-            return
+        if token and token in (place.record.token, index.check(name)):
+            return  # as the last sync left it, or the last search found it
         there, token = self._rows.all_ids(place)
         gone = index.ids(index.repositories()[place.key]) - there
         self._gone |= gone

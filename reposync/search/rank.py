@@ -20,6 +20,9 @@ RRF_K = 60
 """Of Cormack, Clarke and Büttcher, "Reciprocal Rank Fusion outperforms Condorcet and individual
 Rank Learning Methods", SIGIR 2009."""
 
+MOST_SHARES = 2
+"""What the words of a query may have to be looked at, in numbers of all chunks."""
+
 Ranking = list[tuple[int, float]]
 """Numbers of chunks with their scores, the best first."""
 
@@ -170,13 +173,13 @@ class Scope:
         return place, position
 
     def _telling(self, words: Sequence[str]) -> list[str]:
-        """The rarest words, as many as occur in so many chunks, taken together, as there are.
+        """The rarest words, until they occur in `MOST_SHARES` times all chunks, taken together.
 
         So a page of text can be a query, too, and takes no longer than some words. What is left
         out says least: a word that is in half of all chunks gets no weight at all from SQLite.
         """
         count = "SELECT count(*) FROM words WHERE words MATCH ?"
-        left = int(self._db.execute("SELECT count(*) FROM chunks").fetchone()[0])
+        left = MOST_SHARES * int(self._db.execute("SELECT count(*) FROM chunks").fetchone()[0])
         counts = {
             word: int(self._db.execute(count, (f'"{word}"',)).fetchone()[0]) for word in words
         }
