@@ -5,9 +5,10 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast, get_args
+from weakref import WeakKeyDictionary
 
 from reposync.config import SyncConfig
-from reposync.embed import make_embedder
+from reposync.embed import Embedder, make_embedder
 from reposync.embed.checked import CheckedFunction
 from reposync.embed.identity import check_callable, identify, is_default_model
 from reposync.errors import ConfigError
@@ -17,6 +18,11 @@ from reposync.search.paths import check_path
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
+
+
+# The default model takes a fifth of a second to load: it stays loaded for as long as the host keeps
+# the function that it passed.
+_loaded: WeakKeyDictionary[object, Embedder] = WeakKeyDictionary()
 
 
 @dataclass(frozen=True)
@@ -38,13 +44,22 @@ class Query:
     def vector(self) -> NDArray[np.float32]:
         """The query's vector, shape (dimension,); raises `EmbeddingError`."""
         if is_default_model(self.function):
-            vectors = make_embedder(self.function).embed([self.text])
+            vectors = _default_model(self.function).embed([self.text])
         else:
             # Models that tell questions from documents embed the former in a way of their own.
             function = getattr(self.function, "embed_query", self.function)
             name = self.model or "for the query"
             vectors = CheckedFunction(function, name=name).embed({self.text: 0})
         return cast("NDArray[np.float32]", vectors[0])
+
+
+def _default_model(function: object | None) -> Embedder:
+    if function is None:
+        return make_embedder(None)
+    if function not in _loaded:
+        # Not the function itself: what is kept would keep its own key alive.
+        _loaded[function] = make_embedder(None)
+    return _loaded[function]
 
 
 def make_query(

@@ -71,7 +71,8 @@ def search_repository(
         language: search chunks of this language only, such as "python".
         mode: by what they are ranked: "dense", by meaning (the cosine of vectors); "lexical", by
             words (BM25; names are split at case and underscores); "hybrid", by both.
-        embedding_function: as it was passed to the syncs.
+        embedding_function: as it was passed to the syncs. The default model is loaded anew for each
+            search, unless you keep one of Chroma's ``DefaultEmbeddingFunction()`` and pass that.
         collection: search this collection only; needed if repositories of `name` are in several.
         config: as for the syncs: `model_id`, and how patient to be.
 
