@@ -176,17 +176,18 @@ class Scope:
         """The rarest words, until they occur in `MOST_SHARES` times all chunks, taken together.
 
         So a page of text can be a query, too, and takes no longer than some words. What is left
-        out says least: a word that is in half of all chunks gets no weight at all from SQLite.
+        out says least; and to a word that is in half of all chunks SQLite gives no weight at all.
         """
         count = "SELECT count(*) FROM words WHERE words MATCH ?"
-        left = MOST_SHARES * int(self._db.execute("SELECT count(*) FROM chunks").fetchone()[0])
+        total = int(self._db.execute("SELECT count(*) FROM chunks").fetchone()[0])
         counts = {
             word: int(self._db.execute(count, (f'"{word}"',)).fetchone()[0]) for word in words
         }
         telling: list[str] = []
+        left = MOST_SHARES * total
         for word in sorted(filter(counts.get, words), key=counts.__getitem__):
             left -= counts[word]
-            if telling and left < 0:
+            if telling and (left < 0 or 2 * counts[word] > total):
                 break
             telling.append(word)
         return telling

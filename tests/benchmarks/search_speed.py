@@ -28,7 +28,7 @@ import trees
 
 from reposync import ChromaLock, search_repository, sync_repository
 
-BYTES_A_CHUNK = 520
+BYTES_A_CHUNK = 600
 QUERIES = (
     "asyncio event loop close",
     "how is the store lock taken",
