@@ -41,7 +41,7 @@ class Truth:
         if token and token in (place.record.token, index.check(name)):
             return  # as the last sync left it, or the last search found it
         there, token = self._rows.all_ids(place)
-        gone = index.ids(index.repositories()[place.key]) - there
+        gone = index.ids(place.key) - there
         self._gone |= gone
         if not gone:
             index.note_check(name, token)
@@ -60,8 +60,8 @@ class Truth:
 
 def make_hits(
     index: SearchIndex, ranking: Ranking, truth: Truth, count: int, ranks: Mapping[str, Ranking]
-) -> tuple[list[Hit], int]:
-    """The first `count` hits of a ranking, and how many chunks before the last were gone.
+) -> tuple[list[Hit], set[str]]:
+    """The first `count` hits of a ranking, and the ids of those before the last that were gone.
 
     Args:
         index: the index.
@@ -75,7 +75,7 @@ def make_hits(
         for name, one in ranks.items()
     }
     hits: list[Hit] = []
-    gone = 0
+    gone: set[str] = set()
     page = max(LEAST_PAGE, count)
     for start in range(0, len(ranking), page):
         part = ranking[start : start + page]
@@ -83,7 +83,7 @@ def make_hits(
         there = truth.of(found)
         for (number, score), (key, chunk) in zip(part, found, strict=True):
             if chunk.id not in there:
-                gone += 1
+                gone.add(chunk.id)
                 continue
             places = {name: ranks_of.get(number) for name, ranks_of in standing.items()}
             hits.append(_hit(key, there[chunk.id], score, places))

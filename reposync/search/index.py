@@ -143,19 +143,21 @@ class SearchIndex:
         with self.transaction(write=True):
             self.db.execute("INSERT OR REPLACE INTO checks VALUES (?, ?)", (name, value))
 
-    def stamps(self, repository: int) -> dict[str, bytes]:
+    def stamps(self, key: RepositoryKey) -> dict[str, bytes]:
         """The stamp of each file of a repository, by path."""
         query = "SELECT path, stamp FROM files WHERE repository = ?"
         with usable():
-            return dict(self.db.execute(query, (repository,)))
+            row = self._repository(key)
+            return dict(self.db.execute(query, row[:1])) if row else {}
 
-    def ids(self, repository: int) -> set[str]:
+    def ids(self, key: RepositoryKey) -> set[str]:
         """The ids of all chunks of a repository."""
         query = (
             "SELECT id FROM chunks JOIN files ON files.number = chunks.file WHERE repository = ?"
         )
         with usable():
-            return {row_id for (row_id,) in self.db.execute(query, (repository,))}
+            row = self._repository(key)
+            return {row_id for (row_id,) in self.db.execute(query, row[:1])} if row else set()
 
     def _repository(self, key: RepositoryKey) -> tuple[int, str, str] | None:
         """Its number, its model and what it has seen."""

@@ -84,8 +84,7 @@ def refresh(
         if state and index.seen(place.key) == state:
             continue
         noted = list(_noted(manifest, place))
-        numbers = index.repositories()
-        known = index.stamps(numbers[place.key]) if place.key in numbers else {}
+        known = index.stamps(place.key)
         changed = [file for file in noted if known.get(file.path) != file.stamp]
         gone = sorted(known.keys() - {file.path for file in noted})
         if not index.writable:
@@ -95,7 +94,7 @@ def refresh(
         number = index.add_repository(place.key, place.record.model)
         for part in _slices(changed):
             # Another process may have done it meanwhile.
-            known = index.stamps(number)
+            known = index.stamps(place.key)
             todo = [file for file in part if known.get(file.path) != file.stamp]
             files = _read(manifest, place, todo, rows)
             index.write(number, files, gone, words)

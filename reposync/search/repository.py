@@ -32,6 +32,9 @@ if TYPE_CHECKING:
 DEPTH = 100
 """How far down each ranking is fused."""
 
+TRIES = 3
+"""Of a search whose hits a sync replaces while it reads them."""
+
 
 def search_repository(
     query: str,
@@ -110,10 +113,24 @@ class _Search:
 
     def of(self, index: SearchIndex) -> SearchResult:
         """Bring the index in step, rank what is in it, and read the best."""
+        for _ in range(TRIES):
+            result, gone = self._once(index)
+            lost = self._lost(gone)
+            if lost:
+                warning = (
+                    f"{lost} chunks were passed over: they are not in their collection any more;"
+                    " sync again, or call verify_repository to see what is"
+                )
+                return result.model_copy(update={"warnings": (*result.warnings, warning)})
+            if not gone:
+                break
+        return result
+
+    def _once(self, index: SearchIndex) -> tuple[SearchResult, set[str]]:
+        """What is found, and the ids of better chunks that were gone when they were looked up."""
         asked, path = self.asked, None if self.store.kind == "memory" else manifest_path(self.store)
         mode, warnings = _mode(asked.mode, index)
-        state = state_of(self.manifest, path)
-        refresh(index, self.manifest, self.places, self.rows, state)
+        refresh(index, self.manifest, self.places, self.rows, state_of(self.manifest, path))
         truth = Truth(self.store, index, self.places, self.rows)
         with index.transaction():
             keys = [place.key for place in self.places]
@@ -127,12 +144,15 @@ class _Search:
                 ranks["lexical_rank"] = scope.by_words(query_words(asked.text), depth)
             ranking = fuse(*ranks.values()) if mode == "hybrid" else next(iter(ranks.values()))
             hits, gone = make_hits(index, ranking, truth, asked.count, ranks)
-        if gone:
-            warnings.append(
-                f"{gone} chunks were passed over: they are not in their collection any more; sync"
-                " again, or call verify_repository to see what is"
-            )
-        return SearchResult(query=asked.text, mode=mode, hits=tuple(hits), warnings=tuple(warnings))
+        found = SearchResult(
+            query=asked.text, mode=mode, hits=tuple(hits), warnings=tuple(warnings)
+        )
+        return found, gone
+
+    def _lost(self, gone: set[str]) -> int:
+        """How many of these chunks should be there; the others a sync took out just now."""
+        noted = [self.manifest.all_rows(place.record.id) for place in self.places if gone]
+        return sum(any(rows.get(row_id, ("", False))[1] for rows in noted) for row_id in gone)
 
 
 def _mode(mode: Mode, index: SearchIndex) -> tuple[Mode, list[str]]:

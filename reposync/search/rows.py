@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from reposync.collection import PAGE_ROWS, Collection
-from reposync.errors import StoreUnavailable
+from reposync.collection import PAGE_ROWS, REBUILD, Collection
+from reposync.errors import CollectionGone, IndexDamaged, StoreUnavailable
 from reposync.freshness import FolderState, State
 from reposync.lock import ChromaLock
+from reposync.naming import replaced_name
 from reposync.reconcile import check_doubtful
 from reposync.search.places import Place
 from reposync.store import Store, live_systems
@@ -16,6 +17,8 @@ from reposync.store import Store, live_systems
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
+
+T = TypeVar("T")
 
 Content = tuple[str, dict[str, Any]]
 """A document and its metadata."""
@@ -40,23 +43,32 @@ class Rows:
 
     def contents(self, place: Place, ids: Sequence[str]) -> dict[str, Content]:
         """Those rows that are there, by id."""
-        found: dict[str, Content] = {}
-        for start in range(0, len(ids), PAGE_ROWS):
-            with self._lock.reading():
-                collection = self._open(place)
-                if collection is not None:
-                    part = collection.contents(ids[start : start + PAGE_ROWS])
-                    found |= {row_id: (document, about) for row_id, document, about in part}
-        return found
+
+        def read(collection: Collection, part: Sequence[str]) -> dict[str, Content]:
+            return {row_id: (text, about) for row_id, text, about in collection.contents(part)}
+
+        return self._read(place, ids, read)
 
     def vectors(self, place: Place, ids: Sequence[str]) -> dict[str, NDArray[np.float32]]:
         """The vectors of rows, by id; of those that can be read."""
-        found: dict[str, NDArray[np.float32]] = {}
+        return self._read(place, ids, Collection.readable_vectors)
+
+    def _read(
+        self,
+        place: Place,
+        ids: Sequence[str],
+        read: Callable[[Collection, Sequence[str]], dict[str, T]],
+    ) -> dict[str, T]:
+        found: dict[str, T] = {}
         for start in range(0, len(ids), PAGE_ROWS):
+            part = ids[start : start + PAGE_ROWS]
             with self._lock.reading():
-                collection = self._open(place)
-                if collection is not None:
-                    found |= collection.readable_vectors(ids[start : start + PAGE_ROWS])
+                try:
+                    collection = self._open(place)
+                    found |= read(collection, part) if collection else {}
+                except CollectionGone:  # it was replaced just now: what took its place has the rows
+                    collection = self._open(place)
+                    found |= read(collection, part) if collection else {}
         return found
 
     def all_ids(self, place: Place) -> tuple[set[str], str]:
@@ -74,11 +86,19 @@ class Rows:
                 " written anew, computing nothing."
             )
         self._store.open()
-        collection = self._store.find(place.key.collection)
+        name = place.key.collection
+        # On a server, where no lock keeps others out, it may be between two names right now.
+        names = (name, replaced_name(name), name)
+        collection = next((one for one in map(self._store.find, names) if one is not None), None)
         if collection is None or self.at_hand or collection.id in self._sound:
             return collection
         # A half-written index can hang or crash whoever loads it.
         state = (self._folder.read() if self._folder else None) or State()
-        check_doubtful(self._store, collection, state, place.record.checked)
+        try:
+            check_doubtful(self._store, collection, state, place.record.checked)
+        except IndexDamaged as damage:
+            if REBUILD in str(damage):
+                raise
+            raise IndexDamaged(f"{damage}. {REBUILD}") from damage
         self._sound.add(collection.id)
         return collection
