@@ -107,6 +107,7 @@ def _hit(
         language=str(about.get("language", "")),
         context=str(about.get("context", "")),
         id=chunk.id,
+        cell=about.get("cell"),
         text=chunk.document,
         score=score,
         **ranks,

@@ -25,6 +25,7 @@ class Hit(Report):
         text: the chunk.
         context: what was put before the text when it was embedded, such as its class or headings.
         id, collection: of its row.
+        cell: of a notebook, the cell in which lines are counted, from 1; else None.
         dense_rank, lexical_rank: its place by meaning and by words, from 1; None if it was not
             among the best there, or was not asked for there.
     """
@@ -41,6 +42,7 @@ class Hit(Report):
     context: str = ""
     id: str = ""
     collection: str = ""
+    cell: int | None = None
     dense_rank: int | None = None
     lexical_rank: int | None = None
 
