@@ -73,6 +73,8 @@ if TYPE_CHECKING:
     from reposync.records import Chunk
     from reposync.report import Page
     from reposync.result import SyncPlan, SyncProgress, SyncResult
+    from reposync.search.hits import Hit, SearchResult
+    from reposync.search.repository import search_repository
     from reposync.sync import sync_repository
 
 # Importing reposync loads none of it: each name is fetched when it is first asked for.
@@ -100,6 +102,7 @@ _HOMES = {
     "HealthCheck": "operations.health_check",
     "HealthReport": "operations.health",
     "HistoryExport": "operations.history_file",
+    "Hit": "search.hits",
     "ImportReport": "operations.importing",
     "IndexDamaged": "errors",
     "LockError": "errors",
@@ -122,6 +125,7 @@ _HOMES = {
     "RunProgress": "operations.progress",
     "ScanError": "errors",
     "SettingReport": "config_report",
+    "SearchResult": "search.hits",
     "StoreError": "errors",
     "StoreRefused": "errors",
     "StoreUnavailable": "errors",
@@ -157,6 +161,7 @@ _HOMES = {
     "repository_status": "operations.status",
     "request_cancel": "operations.progress",
     "restore_store": "operations.restore",
+    "search_repository": "search.repository",
     "sync_history": "operations.history",
     "sync_repository": "sync",
     "verify_backup": "operations.backup",
@@ -188,6 +193,7 @@ __all__ = [
     "HealthCheck",
     "HealthReport",
     "HistoryExport",
+    "Hit",
     "ImportReport",
     "IndexDamaged",
     "LockError",
@@ -210,6 +216,7 @@ __all__ = [
     "RunProgress",
     "ScanError",
     "SettingReport",
+    "SearchResult",
     "StoreError",
     "StoreRefused",
     "StoreUnavailable",
@@ -246,6 +253,7 @@ __all__ = [
     "repository_status",
     "request_cancel",
     "restore_store",
+    "search_repository",
     "sync_history",
     "sync_repository",
     "verify_backup",

@@ -103,15 +103,15 @@ def search(
     results: Annotated[int, typer.Option("--results", "-n", min=1, help="How many hits.")] = 5,
 ) -> None:
     """Search the store, best hit first."""
-    from reposync.search import search_store
+    from reposync.search.repository import search_repository
 
     with _errors_for_people():
-        hits = search_store(query, name, store=store, n_results=results)
+        hits = search_repository(query, name, store=store, n_results=results)
     if not hits:
         typer.echo("Nothing is indexed yet." if name is None else f"Nothing is indexed as {name}.")
         raise typer.Exit(1)
     for hit in hits:
-        typer.echo(str(hit))
+        typer.echo(f"{hit}\n")
 
 
 @app.command()

@@ -20,6 +20,7 @@ ONLY_IMPORTERS = {
         "manifest/state.py",
         "probe.py",
         "operations/examine.py",
+        "search/index.py",
         "throttle.py",
     },
     "filelock": {"lock/file.py"},

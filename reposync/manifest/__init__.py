@@ -1,4 +1,4 @@
-"""The local state in SQLite: files, rows, vectors, runs; the only user of ``sqlite3``.
+"""The local state in SQLite: files, rows, vectors, runs.
 
 All of it is a cache: deleted, it is rebuilt from the collection. What makes a kill harmless is one
 rule: before the store is asked to change rows, their intent and their vectors are committed here

@@ -36,6 +36,11 @@ class Database:
         """True if the database was never set up."""
         return not self._all("SELECT 1 FROM sqlite_master LIMIT 1")
 
+    @property
+    def changes(self) -> int:
+        """How many rows this connection changed so far."""
+        return self._db.total_changes
+
     def close(self) -> None:
         """Close the connection; it is of no use afterwards."""
         self._db.close()

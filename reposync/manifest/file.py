@@ -62,7 +62,17 @@ def _open_to_read(path: Path) -> Manifest:
     except ManifestDamaged:
         raise
     except ManifestError:
+        pass
+    try:
         return Manifest(connect(f"{path.as_uri()}?mode=ro", uri=True))
+    except ManifestDamaged:
+        raise
+    except ManifestError:
+        # In a folder that cannot be written SQLite wants a log to be there, or to be told that
+        # none is needed: without one, all is in the file, and nobody is writing to it.
+        if path.with_name(f"{path.name}-wal").exists():
+            raise
+        return Manifest(connect(f"{path.as_uri()}?immutable=1", uri=True))
 
 
 def memory_manifest() -> Manifest:

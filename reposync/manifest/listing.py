@@ -114,6 +114,19 @@ class Listings(Database):
             "f.repository = ? AND f.id = ? AND c.id > ?", repository, file, after, limit=limit
         )
 
+    def noted_chunks(self, repository: int) -> list[tuple[str, str, bytes, bytes, int]]:
+        """Every row that is noted, in flight or not, file by file in the order of its chunks.
+
+        Returns:
+            (path, id, text hash, digest, stored) of each.
+        """
+        return self._all(
+            "SELECT f.path, c.id, c.text_hash, c.digest, c.stored"
+            " FROM files f CROSS JOIN chunks c ON c.file = f.id WHERE f.repository = ?"
+            " ORDER BY f.path, c.chunk_index, c.id",
+            repository,
+        )
+
     def _chunks(self, condition: str, *arguments: object, limit: int) -> list[ChunkRow]:
         query = f"{_CHUNKS} WHERE {condition} AND c.stored != 0 ORDER BY f.id DESC, c.id LIMIT ?"
         return [ChunkRow(*row) for row in self._all(query, *arguments, limit)]

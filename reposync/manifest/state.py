@@ -34,6 +34,11 @@ class RepositoryKey:
     collection: str
     name: str
 
+    @property
+    def parts(self) -> tuple[str, str, str, str]:
+        """All of it, in the order in which the tables have it."""
+        return self.tenant, self.database, self.collection, self.name
+
 
 @dataclass(frozen=True, slots=True)
 class RepositoryRecord:

@@ -17,6 +17,7 @@ from reposync.lock import LOCK_FILE, ChromaLock
 from reposync.manifest import FILE_NAME, ManifestDamaged, read_manifest
 from reposync.operations.examine import DATABASE, Copier, copier
 from reposync.operations.staging import MARK
+from reposync.search.index import FILE_NAME as INDEX_NAME
 
 TRIES = 3
 """Of copying what somebody changes who does not take the lock."""
@@ -163,6 +164,6 @@ def store_size(folder: Path) -> int:
 
 def left_out(folder: Path) -> tuple[str, ...]:
     """What lies in a store's folder, and is neither Chroma's nor ours."""
-    ours = (LOCK_FILE, STATE_FOLDER, DATABASE, FILE_NAME, MARK)
+    ours = (LOCK_FILE, STATE_FOLDER, DATABASE, FILE_NAME, INDEX_NAME, MARK)
     names = (path.name for path in folder.iterdir())
     return tuple(sorted(n for n in names if not n.startswith(ours) and not _INDEX.fullmatch(n)))

@@ -9,6 +9,7 @@ from reposync.opened import Opened, opened, opened_store
 from reposync.operations.alone import no_syncs, pages, patience
 from reposync.rebuild import is_ours_alone
 from reposync.report import Report
+from reposync.search.opening import forget
 from reposync.swap import dispose, settled
 
 
@@ -44,7 +45,8 @@ def drop_repository(
     collection: str | None = None,
     config: SyncConfig | None = None,
 ) -> DropReport:
-    """Take a repository out of a store: its rows, what is noted of its files, its history.
+    """Take a repository out of a store: its rows, what is noted of its files, its history, and
+    what is kept of it to search by.
 
     Its files are not touched. Its collection is deleted if nobody else has rows in it. Vectors stay
     in the cache, so that a sync brings it back computing nothing, until `reposync.prune_cache`.
@@ -74,6 +76,7 @@ def drop_repository(
             rows, deleted = _drop_rows(one, lock)
             # Last of all: whoever is killed before can still name it.
             one.manifest.remove_repository(one.record.id)
+            forget(found, one.key)
         return DropReport(
             repository=name,
             collection=one.key.collection,

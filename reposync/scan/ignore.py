@@ -177,6 +177,24 @@ def above_root(
     return Folder(names, chains + excludes, includes, (False,) * len(includes))
 
 
+def matcher(pattern: str) -> Callable[[bytes], bool]:
+    """What tells whether a pattern of an ignore file matches a file, or a folder above it.
+
+    Raises:
+        ConfigError: it is no pattern.
+    """
+    rules = parse([os.fsencode(pattern)], 0)
+    if not rules.rules:
+        raise ConfigError(f"{pattern!r} is a pattern that matches nothing, see git's gitignore(5).")
+
+    def matches(path: bytes) -> bool:
+        text = path.decode("latin-1")
+        above = (text[:at] for at, letter in enumerate(text) if letter == "/")
+        return any(rules.match(folder, True) for folder in above) or bool(rules.match(text, False))
+
+    return matches
+
+
 def _patterns(patterns: Sequence[str], option: str, file: str) -> Rules:
     if isinstance(patterns, str):
         raise ConfigError(

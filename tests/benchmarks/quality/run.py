@@ -20,6 +20,7 @@ from reposync.chunk import CHUNKER_VERSION, WINDOW_TOKENS
 
 from .corpora import TOKENS, Repository
 from .ranking import READ, Answer, Score, WordIndex, by_vector, first_answer, fuse, lead, score
+from .search import measure_search, search_table
 from .splitters import EQUAL, SPLITTERS, VARIANTS, Slice, Splitter
 
 if TYPE_CHECKING:
@@ -30,6 +31,7 @@ SHIPPED = "as it comes"
 
 PREFIXES = (SHIPPED, "none", "symbols", "path", "both")
 MODES = ("dense", "fused")
+SEARCH = "search"
 COMPARISONS: dict[str, tuple[Mapping[str, Splitter], Sequence[str]]] = {
     "usual": (SPLITTERS, PREFIXES),
     "equal": (EQUAL, [SHIPPED]),
@@ -201,14 +203,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
     )
     parser.add_argument(
         "--compare",
-        choices=COMPARISONS,
+        choices=[*COMPARISONS, SEARCH],
         default="usual",
         help="usual: with splitters as they are usually set up; equal: with such that make chunks "
-        "as large as ours; variants: ours with other parameters",
+        "as large as ours; variants: ours with other parameters; search: ours by the modes of "
+        "search_repository",
     )
     options = parser.parse_args(arguments)
-    splitters, prefixes = COMPARISONS[options.compare]
-
     from reposync.embed import make_embedder
 
     from .commits import commit_repositories
@@ -225,9 +226,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         "sentence to section": sections,
     }
     embed = cached(make_embedder(None).embed, options.cache / "vectors.sqlite")
-    outcome = measure(
-        {name: found for name, found in sets.items() if found}, embed, splitters, prefixes
-    )
+    there = {name: found for name, found in sets.items() if found}
     print(f"Chunker {CHUNKER_VERSION}; {datetime.now(timezone.utc):%Y-%m-%d}; {_machine()}")
     for name, repositories in sets.items():
         each = [f"{each.name} ({len(each.queries)})" for each in repositories]
@@ -235,8 +234,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
     for what in missing:
         print(f"NOT MEASURED: {what}")
     print(f"\nEach: MRR · recall@1 @5 @10 · a right answer within {READ} tokens of answers.\n")
-    print(table(outcome, list(splitters), prefixes))
-    if options.json:
-        options.json.write_text(json.dumps(as_json(outcome), indent=1) + "\n")
+    if options.compare == SEARCH:
+        print(search_table(measure_search(there, embed)))
+    else:
+        splitters, prefixes = COMPARISONS[options.compare]
+        outcome = measure(there, embed, splitters, prefixes)
+        print(table(outcome, list(splitters), prefixes))
+        if options.json:
+            options.json.write_text(json.dumps(as_json(outcome), indent=1) + "\n")
     if missing:
         sys.exit(1)
