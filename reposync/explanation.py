@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 from contextlib import closing
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from reposync.config import SyncConfig
 from reposync.errors import ConfigError
@@ -16,6 +17,10 @@ from reposync.report import Report
 from reposync.scan import Entry, Source
 from reposync.scan.entry import most_bytes
 from reposync.scan.paths import escape_path
+from reposync.words import one_line
+
+if TYPE_CHECKING:
+    from reposync.display import View
 
 _DETAILS = {
     "credentials": "it holds credentials by nature; a pattern of include= with its very name asks"
@@ -54,7 +59,13 @@ class Explanation(Report):
     detail: str
 
     def __str__(self) -> str:
-        return f"{self.path}: {'in' if self.included else 'out'} ({self.rule}): {self.detail}"
+        verdict = "in" if self.included else "out"
+        return f"{one_line(self.path)}: {verdict} ({self.rule}): {one_line(self.detail)}"
+
+    def _view(self) -> View:
+        from reposync import display as d
+
+        return d.View(str(self), "good" if self.included else "plain")
 
 
 def explain(

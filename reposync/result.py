@@ -6,16 +6,21 @@ carry it.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
-from pydantic import Field
+from pydantic import BaseModel, Field
 
 from reposync.errors import SyncError
 from reposync.records import ActionKind, SkipReason
-from reposync.report import Report
+from reposync.report import Report, Tabular
+from reposync.words import count, counts, duration, one_line
+
+if TYPE_CHECKING:
+    from reposync.display import View
 
 Stage = Literal["scan", "plan", "chunk", "embed", "commit"]
 
@@ -60,12 +65,18 @@ class FileFailure(Report):
     message: str
     attempts: int = 1
 
+    def __str__(self) -> str:
+        return f"{one_line(self.path)}: {self.stage}: {one_line(self.message)}"
+
 
 class SkippedFile(Report):
     """One file that belongs to the repository and is not in the index, and why."""
 
     path: str
     reason: SkipReason
+
+    def __str__(self) -> str:
+        return f"{one_line(self.path)}: {self.reason}"
 
 
 class RedactedSecret(Report):
@@ -140,11 +151,12 @@ class SourceInfo(Report):
     ref: str | None = None
 
 
-class SyncResult(Report):
+class SyncResult(Tabular):
     """What one `sync_repository` did; complete when it is returned.
 
     `failures`, `skipped`, `encodings` (of files that are not UTF-8, by path) and `redactions` are
-    those of the whole repository, whether or not this run read the file.
+    those of the whole repository, whether or not this run read the file. `to_dataframe` gives a row
+    (`FileNote`) for each file that one of them is about.
 
     Attributes:
         limits: the settings of `SyncConfig` that kept the run from doing all: "max_embeds", say.
@@ -201,31 +213,76 @@ class SyncResult(Report):
         notes = []
         if self.encodings:
             kinds = ", ".join(sorted(set(self.encodings.values())))
-            notes.append(f"{_count(len(self.encodings), 'file')} in {kinds}")
+            notes.append(f"{count(len(self.encodings), 'file')} in {kinds}")
         if self.redactions:
             files = len({one.path for one in self.redactions})
-            secrets = _count(len(self.redactions), "secret")
-            notes.append(f"{secrets} found in {_count(files, 'file')} and not indexed")
+            secrets = count(len(self.redactions), "secret")
+            notes.append(f"{secrets} found in {count(files, 'file')} and not indexed")
         return "; ".join(notes)
 
+    def _file_counts(self) -> dict[str, int]:
+        return self.files.model_dump(exclude={"scanned"})
+
+    def _chunk_counts(self) -> dict[str, int]:
+        chunks = self.chunks
+        return {
+            "added": chunks.added,
+            "deleted": chunks.deleted,
+            "embedded": chunks.embedded,
+            "from the cache": chunks.reused,
+        }
+
     def __str__(self) -> str:
-        files, chunks = self.files, self.chunks
         lines = [
-            f"{self.repository}: {self.status} in {self.duration_seconds:.2f} s"
+            f"{self.repository}: {self.status} in {duration(self.duration_seconds)}"
             + (" (took up an interrupted run)" if self.resumed else ""),
-            f"  collection  {self.collection}, {_count(chunks.total, 'chunk')}",
-            f"  files       {files.added} added, {files.updated} updated, {files.renamed} renamed, "
-            f"{files.deleted} deleted, {files.unchanged} unchanged, {files.skipped} skipped, "
-            f"{files.failed} failed",
-            f"  chunks      {chunks.added} added, {chunks.deleted} deleted, "
-            f"{chunks.embedded} embedded, {chunks.reused} from the cache",
+            f"  collection  {self.collection}, {count(self.chunks.total, 'chunk')}",
+            f"  files       {counts(self._file_counts())}",
+            f"  chunks      {counts(self._chunk_counts())}",
             *([f"  text        {text}"] if (text := self._text_notes()) else ()),
-            *(f"  warning     {warning}" for warning in self.warnings),
-            *(f"  failed      {f.path}: {f.stage}: {f.message}" for f in self.failures[:10]),
+            *(f"  warning     {one_line(warning)}" for warning in self.warnings),
+            *(f"  failed      {failure}" for failure in self.failures[:10]),
         ]
         if len(self.failures) > 10:
             lines.append(f"  ...         and {len(self.failures) - 10} more, see .failures")
         return "\n".join(lines)
+
+    def _view(self) -> View:
+        from reposync import display as d
+
+        total = self.chunks.total
+        source = self.source.model_dump() if self.source else {}
+        reasons = Counter[str](one.reason for one in self.skipped)
+        rows = {
+            "collection": d.join(d.code(self.collection), ", ", count(total, "chunk")),
+            "files": d.amounts(self._file_counts()),
+            "chunks": d.amounts(self._chunk_counts()),
+            "skipped": d.amounts(reasons) if reasons else "",
+            "text": self._text_notes(),
+            "limits": self.limits,
+            "time": d.bar(dict(self.stages)),
+        }
+        details = {
+            "path": self.path,
+            **source,
+            "model": self.model.name,
+            "dimension": self.model.dimension,
+            "started_at": self.started_at,
+            "run_id": self.run_id,
+            **dict(self.store),
+        }
+        parts: list[d.Part] = [
+            d.Rows(rows),
+            d.Notes(self.warnings),
+            d.table_of("failures", self.failures, "failed files"),
+            d.table_of("skipped", self.skipped, "skipped files", unfolded=False),
+            d.table_of("redactions", self.redactions, "secrets", unfolded=False),
+            d.Folded("details", [d.Rows(details)]),
+        ]
+        return d.View(d.head_of(self), d.tone_of(self.status), parts)
+
+    def _records(self) -> tuple[type[BaseModel], Sequence[BaseModel]]:
+        return FileNote, file_notes(self)
 
 
 class PlannedAction(Report):
@@ -236,9 +293,19 @@ class PlannedAction(Report):
     reason: str
     old_path: str | None = None
 
+    def __str__(self) -> str:
+        source = f"{one_line(self.old_path)} -> " if self.old_path else ""
+        return f"{self.action:<7} {source}{one_line(self.path)} ({one_line(self.reason)})"
 
-class SyncPlan(Report):
+    def _row(self) -> dict[str, object]:
+        cells = {"action": self.action, "was": self.old_path, "path": self.path}
+        return {**cells, "reason": self.reason}
+
+
+class SyncPlan(Tabular):
     """What `sync_repository` would do, file by file; made without writing anything.
+
+    `to_dataframe` gives a row for each of `actions`.
 
     Attributes:
         actions: one for each file that would be touched, skipped or could not be read; files that
@@ -262,19 +329,43 @@ class SyncPlan(Report):
         """True if a sync would change nothing."""
         return all(action.action in ("skip", "fail", "forget") for action in self.actions)
 
+    def _to_do(self) -> list[PlannedAction]:
+        return [one for one in self.actions if one.action not in ("skip", "forget")]
+
+    def _head(self) -> str:
+        files = count(len(self._to_do()), "file")
+        embeds = "" if self.embeds is None else f", {count(self.embeds, 'text')} to embed"
+        return f"{self.repository}: {files} to do{embeds}, nothing written"
+
     def __str__(self) -> str:
-        shown = [a for a in self.actions if a.action not in ("skip", "forget")]
-        embeds = "" if self.embeds is None else f", {_count(self.embeds, 'text')} to embed"
-        files = _count(len(shown), "file")
-        lines = [f"{self.repository}: {files} to do{embeds}, nothing written"]
-        for action in shown[:50]:
-            source = f"{action.old_path} -> " if action.old_path else ""
-            lines.append(f"  {action.action:<7} {source}{action.path} ({action.reason})")
-        if len(shown) > 50:
-            lines.append(f"  ... and {len(shown) - 50} more, see .actions")
+        to_do = self._to_do()
+        lines = [self._head(), *(f"  {one}" for one in to_do[:50])]
+        if len(to_do) > 50:
+            lines.append(f"  ... and {len(to_do) - 50} more, see .actions")
         if self.refused:
             lines.append(f"  would be refused: {self.refused}")
         return "\n".join(lines)
+
+    def _view(self) -> View:
+        from reposync import display as d
+
+        to_do = self._to_do()
+        left_alone = tuple(one for one in self.actions if one not in to_do)
+        rows = {
+            "collection": self.collection,
+            "files": d.amounts(self.files.model_dump(exclude={"scanned"})),
+            "path": self.path,
+        }
+        parts: list[d.Part] = [
+            d.Rows(rows),
+            d.Notes([self.refused] if self.refused else [], "bad", "would be refused"),
+            d.table_of("actions", tuple(to_do), "to do"),
+            d.table_of("actions", left_alone, "left alone", unfolded=False),
+        ]
+        return d.View(self._head(), "bad" if self.refused else "plain", parts)
+
+    def _records(self) -> tuple[type[BaseModel], Sequence[BaseModel]]:
+        return PlannedAction, self.actions
 
 
 @dataclass(frozen=True, slots=True)
@@ -305,5 +396,51 @@ def count_files(kinds: Sequence[str], deleted: int) -> FileCounts:
     return FileCounts(scanned=sum(counts.values()), deleted=deleted, **counts)
 
 
-def _count(number: int, noun: str) -> str:
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+class FileNote(Report):
+    """What a sync's result has to say of one file: a row of `SyncResult.to_dataframe`.
+
+    Attributes:
+        outcome: "failed" and "skipped" files are not in step, or not in the index; "indexed" ones
+            are, and are told of because of their encoding, or of secrets that were taken out.
+        reason: why it was skipped, or the type of the error.
+        stage, message, attempts: of a failure.
+        encoding: if it is not UTF-8.
+        secrets: how many were found in it.
+    """
+
+    path: str
+    outcome: Literal["failed", "skipped", "indexed"]
+    reason: str | None = None
+    stage: str | None = None
+    message: str | None = None
+    attempts: int | None = None
+    encoding: str | None = None
+    secrets: int = 0
+
+
+def file_notes(result: SyncResult) -> list[FileNote]:
+    """One for each file that a result names, by path."""
+    secrets = Counter(one.path for one in result.redactions)
+    notes: dict[str, dict[str, object]] = {
+        path: {"outcome": "indexed"} for path in {*secrets, *result.encodings}
+    }
+    notes |= {one.path: {"outcome": "skipped", "reason": one.reason} for one in result.skipped}
+    for one in result.failures:
+        notes[one.path] = {
+            "outcome": "failed",
+            "reason": one.error,
+            "stage": one.stage,
+            "message": one.message,
+            "attempts": one.attempts,
+        }
+    return [
+        FileNote.model_validate(
+            {
+                "path": path,
+                "encoding": result.encodings.get(path),
+                "secrets": secrets[path],
+                **notes[path],
+            }
+        )
+        for path in sorted(notes)
+    ]

@@ -14,6 +14,7 @@ from reposync.request import check_owner, make_request
 from reposync.result import PlannedAction
 from reposync.state import read_state
 from reposync.survey import Survey
+from reposync.words import count
 
 
 class CurrentReport(Report):
@@ -44,8 +45,8 @@ class CurrentReport(Report):
             return f"{self.repository}: never synced"
         if self.current:
             return f"{self.repository}: current"
-        lines = [f"{self.repository}: not current, {len(self.changes)} changes"]
-        lines += [f"  {one.action:<7} {one.path} ({one.reason})" for one in self.changes[:20]]
+        lines = [f"{self.repository}: not current, {count(len(self.changes), 'change')}"]
+        lines += [f"  {one}" for one in self.changes[:20]]
         if len(self.changes) > 20:
             lines.append(f"  ... and {len(self.changes) - 20} more, see .changes")
         return "\n".join(lines)
@@ -73,7 +74,7 @@ def is_current(
     >>> with open("project/greet.py", "a") as file:
     ...     print("# more", file=file)
     >>> print(is_current("project", store="chroma"))
-    project: not current, 1 changes
+    project: not current, 1 change
       update  greet.py (content changed)
 
     Args:

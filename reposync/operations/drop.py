@@ -11,6 +11,7 @@ from reposync.rebuild import is_ours_alone
 from reposync.report import Report
 from reposync.search.opening import forget
 from reposync.swap import dispose, settled
+from reposync.words import count
 
 
 class DropReport(Report):
@@ -35,7 +36,7 @@ class DropReport(Report):
 
     def __str__(self) -> str:
         gone = ", which was deleted" if self.collection_deleted else ""
-        return f"{self.repository}: dropped, {self.rows} rows of {self.collection}{gone}"
+        return f"{self.repository}: dropped, {count(self.rows, 'row')} of {self.collection}{gone}"
 
 
 def drop_repository(

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from reposync.report import Report
+from reposync.words import count, counts, duration, one_line
+
+if TYPE_CHECKING:
+    from reposync.display import View
 
 Level = Literal["ids", "content", "vectors"]
 
@@ -49,8 +53,8 @@ class Finding(Report):
     detail: str = ""
 
     def __str__(self) -> str:
-        where = " ".join(part for part in (self.path, self.id) if part)
-        return f"{self.kind:<10} {where + ': ' if where else ''}{self.detail}"
+        where = " ".join(one_line(part) for part in (self.path, self.id) if part)
+        return f"{self.kind:<10} {where + ': ' if where else ''}{one_line(self.detail)}"
 
 
 class VerifyReport(Report):
@@ -88,13 +92,26 @@ class VerifyReport(Report):
         return dict(Counter(finding.kind for finding in self.findings))
 
     def __str__(self) -> str:
-        files = f"{self.files} files, " if self.files else ""
-        compared = f"{files}{self.rows} rows and {self.vectors} vectors compared"
-        if self.ok:
-            return f"{self.repository}: sound ({compared})"
-        kinds = ", ".join(f"{count} {kind}" for kind, count in self.counts.items())
-        return "\n".join(
-            [f"{self.repository}: {kinds} ({compared})", *shown(self.findings, ".findings")]
+        return "\n".join([self._head(), *shown(self.findings, ".findings")])
+
+    def _head(self) -> str:
+        files = f"{count(self.files, 'file')}, " if self.files else ""
+        compared = f"{files}{count(self.rows, 'row')} and {count(self.vectors, 'vector')} compared"
+        verdict = "sound" if self.ok else counts(self.counts)
+        return f"{self.repository}: {verdict} ({compared})"
+
+    def _view(self) -> View:
+        from reposync import display as d
+
+        rows = {
+            "collection": self.collection,
+            "level": self.level,
+            "found": d.amounts(self.counts) if self.findings else "nothing amiss",
+            "computed anew": self.computed,
+            "time": duration(self.duration_seconds),
+        }
+        return d.View(
+            self._head(), d.tone_for(self), [d.Rows(rows), d.table_of("findings", self.findings)]
         )
 
 

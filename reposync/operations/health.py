@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Iterable
 from contextlib import closing
 from datetime import datetime, timezone
-from typing import get_args
+from typing import TYPE_CHECKING, get_args
 
 from reposync.errors import ConfigError, StoreUnavailable, SyncError
 from reposync.manifest import ManifestDamaged
@@ -14,6 +14,9 @@ from reposync.operations import folder_health, manifest_health, server_health
 from reposync.operations.health_check import HealthCheck, Level, Status
 from reposync.report import Report
 from reposync.store import Store
+
+if TYPE_CHECKING:
+    from reposync.display import View
 
 REQUEST_SECONDS = 10.0
 """That a server has for one answer."""
@@ -51,6 +54,16 @@ class HealthReport(Report):
     def __str__(self) -> str:
         head = f"{self.store}: {self.status} ({self.level}, {self.duration_seconds:.2f} s)"
         return "\n".join([head, *(f"  {check}" for check in self.checks)])
+
+    def _view(self) -> View:
+        from reposync import display as d
+
+        figures = {check.name: check.figures for check in self.checks if check.figures}
+        parts: list[d.Part] = [
+            d.table_of("checks", self.checks, ""),
+            d.Folded("figures", [d.Rows({"checked_at": self.checked_at, **figures})]),
+        ]
+        return d.View(d.head_of(self), d.tone_for(self), parts)
 
 
 def check_health(*, store: object = None, level: Level = "ready") -> HealthReport:

@@ -12,6 +12,8 @@ from reposync.report import Report
 Status = Literal["pass", "warn", "fail"]
 Level = Literal["live", "ready"]
 
+_INDENT = 20 * " "
+
 
 class HealthCheck(Report):
     """One thing that was looked at.
@@ -37,4 +39,8 @@ class HealthCheck(Report):
 
     def __str__(self) -> str:
         text = f"{self.status:4}  {self.name:11} {self.message}"
-        return f"{text} -> {self.advice}" if self.advice else text
+        return f"{text}\n{_INDENT}-> {self.advice}" if self.advice else text
+
+    def _row(self) -> dict[str, object]:
+        cells = {"status": self.status, "name": self.name, "finding": self.message}
+        return {**cells, "advice": self.advice}

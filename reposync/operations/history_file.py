@@ -25,6 +25,7 @@ from reposync.operations.looking import known_store
 from reposync.operations.runs import RunEntry
 from reposync.report import Page, Report
 from reposync.store import Store
+from reposync.words import count
 
 TIMEOUT_SECONDS = 30.0
 RETRY_SECONDS = 0.02
@@ -47,7 +48,7 @@ class HistoryExport(Report):
         return True
 
     def __str__(self) -> str:
-        return f"{self.path}: {self.added} runs appended"
+        return f"{self.path}: {count(self.added, 'run')} appended"
 
 
 def export_history(
@@ -65,7 +66,7 @@ def export_history(
 
     >>> from reposync import export_history
     >>> print(export_history("history.csv", store="chroma"))
-    history.csv: 1 runs appended
+    history.csv: 1 run appended
     >>> export_history("history.csv", store="chroma").added
     0
 

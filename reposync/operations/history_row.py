@@ -10,6 +10,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
+from reposync.frame import flat
 from reposync.operations.runs import RunEntry
 
 MARK = "\ufeff"  # without it Excel takes the file for one in an older encoding
@@ -33,12 +34,7 @@ def header() -> str:
 
 def to_row(run: RunEntry) -> dict[str, str]:
     """A run as flat text, by column."""
-    flat: dict[str, str] = {}
-    for name in RunEntry.model_fields:
-        value = getattr(run, name)
-        values = [count for _, count in value] if isinstance(value, BaseModel) else [value]
-        flat |= zip(_columns(name), map(_text, values), strict=True)
-    return flat
+    return {column: _text(value) for column, value in flat(run).items()}
 
 
 def from_row(row: dict[str, str]) -> RunEntry:

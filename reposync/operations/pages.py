@@ -14,6 +14,7 @@ from reposync.operations.looking import known_repository, known_store
 from reposync.operations.status import State, judge
 from reposync.report import Page, Report
 from reposync.store import Store
+from reposync.words import count, one_line
 
 
 class RepositoryEntry(Report):
@@ -39,9 +40,14 @@ class RepositoryEntry(Report):
     def __str__(self) -> str:
         last = f"{self.last_good_at:%Y-%m-%d %H:%M:%S}" if self.last_good_at else "never"
         return (
-            f"{self.name}: {self.state}, {self.files} files, {self.chunks} chunks in"
-            f" {self.collection}, last good sync {last}, {self.path}"
+            f"{self.name}: {self.state}, {count(self.files, 'file')},"
+            f" {count(self.chunks, 'chunk')} in {self.collection}, last good sync {last},"
+            f" {self.path}"
         )
+
+    def _row(self) -> dict[str, object]:
+        cells = super()._row()
+        return {name: cell for name, cell in cells.items() if name != "model"}
 
 
 class FileEntry(Report):
@@ -67,7 +73,18 @@ class FileEntry(Report):
 
     def __str__(self) -> str:
         why = self.redo if self.state == "unfinished" else self.skip
-        return f"{self.path}: {self.state}{f' ({why})' if why else ''}, {self.chunks} chunks"
+        reason = f" ({one_line(why)})" if why else ""
+        return f"{one_line(self.path)}: {self.state}{reason}, {count(self.chunks, 'chunk')}"
+
+    def _row(self) -> dict[str, object]:
+        return {
+            "path": self.path,
+            "state": self.state,
+            "chunks": self.chunks,
+            "size_bytes": self.size,
+            "encoding": self.encoding,
+            "reason": self.redo or self.skip,
+        }
 
 
 class ChunkEntry(Report):
@@ -88,7 +105,12 @@ class ChunkEntry(Report):
 
     def __str__(self) -> str:
         lines = f":{self.start_line}-{self.end_line}" if self.start_line is not None else ""
-        return f"{self.id} {self.path}{lines}{f'  {self.symbol}' if self.symbol else ''}"
+        symbol = f"  {one_line(self.symbol)}" if self.symbol else ""
+        return f"{self.id} {one_line(self.path)}{lines}{symbol}"
+
+    def _row(self) -> dict[str, object]:
+        lines = None if self.start_line is None else f"{self.start_line}–{self.end_line}"
+        return {"path": self.path, "lines": lines, "symbol": self.symbol, "id": self.id}
 
 
 def list_repositories(
@@ -135,8 +157,8 @@ def list_files(
     >>> from reposync import list_files
     >>> for file in sorted(list_files("project", store="chroma").items, key=lambda f: f.path):
     ...     print(file)
-    README.md: indexed, 1 chunks
-    greet.py: indexed, 1 chunks
+    README.md: indexed, 1 chunk
+    greet.py: indexed, 1 chunk
     logo.png: skipped (binary), 0 chunks
 
     Args:

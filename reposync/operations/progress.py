@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from dataclasses import asdict
 from datetime import datetime
+from typing import TYPE_CHECKING
 
 from reposync.live import Sight, look
 from reposync.manifest import Manifest, RepositoryKey
@@ -13,6 +14,10 @@ from reposync.progress import from_json
 from reposync.report import Report
 from reposync.result import Stage
 from reposync.state import open_state
+from reposync.words import about
+
+if TYPE_CHECKING:
+    from reposync.display import View
 
 
 class RunProgress(Report):
@@ -68,21 +73,47 @@ class RunProgress(Report):
         whole = self.elapsed_seconds + self.remaining_seconds
         return self.elapsed_seconds / whole if whole else 1.0
 
-    def __str__(self) -> str:
+    def _view(self) -> View:
+        from reposync import display as d
+
+        left, heard = self.remaining_seconds, self.heartbeat_age_seconds
+        rows = {
+            "done": d.meter(self.fraction, f"{self.fraction:.0%} of the time"),
+            "files": d.of(self.files_done, self.files_total),
+            "chunks": d.of(self.chunks_done, self.chunks_total),
+            "embedded": d.amounts({"texts": self.texts_embedded}),
+            "pace": f"{self.chunks_per_second:.0f} chunks/s" if self.chunks_per_second else "",
+            "elapsed": about(self.elapsed_seconds),
+            "left": f"about {about(left)}" if self.running and left is not None else "",
+            "heard": f"{about(heard)} ago" if heard is not None else "",
+            "by": self.holder if self.running else "",
+            "asked to end": self.cancel_requested or "",
+        }
+        tone = "busy" if self.running else d.tone_for(self)
+        parts: list[d.Part] = [d.Rows(rows)] if self.run_id else []
+        return d.View(self._head(), "plain" if self.run_id is None else tone, parts)
+
+    def _head(self) -> str:
         if self.run_id is None:
             state = "a sync begins" if self.running else "no sync is known"
-            return f"{self.repository}: {state}"
+        else:
+            state = str(self.stage if self.running else self.ended)
+        return f"{self.repository}: {state}"
+
+    def __str__(self) -> str:
+        if self.run_id is None:
+            return self._head()
         parts = [
-            f"{self.repository}: {self.stage if self.running else self.ended}",
+            self._head(),
             f"{self.files_done} of {self.files_total} files",
             f"{self.chunks_done} of {'about ' if self.running else ''}{self.chunks_total} chunks",
         ]
         if self.chunks_per_second:
             parts.append(f"{self.chunks_per_second:.1f} chunks/s")
         if self.running and self.remaining_seconds is not None:
-            parts.append(f"about {self.remaining_seconds:.0f} s left")
+            parts.append(f"about {about(self.remaining_seconds)} left")
         if self.heartbeat_age_seconds is not None:
-            parts.append(f"heard {self.heartbeat_age_seconds:.1f} s ago")
+            parts.append(f"heard {about(self.heartbeat_age_seconds)} ago")
         if self.running and self.holder:
             parts.append(self.holder)
         if self.cancel_requested:

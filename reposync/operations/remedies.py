@@ -44,6 +44,11 @@ class RepairStep(Report):
     def __str__(self) -> str:
         return f"{self.finding} -> {self.detail}"
 
+    def _row(self) -> dict[str, object]:
+        found = self.finding
+        cells = {"kind": found.kind, "path": found.path, "id": found.id, "found": found.detail}
+        return {**cells, "remedy": self.detail}
+
 
 @dataclass(frozen=True)
 class Means:

@@ -24,6 +24,7 @@ from reposync.report import Report
 from reposync.result import SyncResult
 from reposync.store import Store
 from reposync.sync import sync_repository
+from reposync.words import count
 
 
 class RepairReport(Report):
@@ -56,13 +57,14 @@ class RepairReport(Report):
         return all(step.remedy != "none" for step in self.steps)
 
     def __str__(self) -> str:
-        count = f"{len(self.steps)} findings"
+        found = count(len(self.steps), "finding")
         if self.dry_run:
-            lines = [f"{self.repository}: {count}, nothing was done"]
+            head = f"{found}, nothing was done"
         elif self.ok:
-            lines = [f"{self.repository}: sound; {count} mended, {self.embedded} texts embedded"]
+            head = f"sound; {found} mended, {count(self.embedded, 'text')} embedded"
         else:
-            lines = [f"{self.repository}: {count}, not all of them mended"]
+            head = f"{found}, not all of them mended"
+        lines = [f"{self.repository}: {head}"]
         lines += shown(self.steps, ".steps")
         lines += [f"  warning    {warning}" for warning in self.warnings]
         if self.left is not None and not self.left.ok:

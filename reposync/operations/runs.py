@@ -10,6 +10,7 @@ from reposync.manifest import RunRow
 from reposync.progress import from_json
 from reposync.report import Report
 from reposync.result import ChunkCounts, FileCounts
+from reposync.words import count, counts, duration, one_line
 
 RunStatus = Literal[
     "running", "complete", "partial", "cancelled", "failed", "interrupted", "refused"
@@ -63,20 +64,38 @@ class RunEntry(Report):
     def __str__(self) -> str:
         parts = [f"{self.started_at:%Y-%m-%d %H:%M:%S} {self.repository}: {self.status}"]
         if self.duration_seconds is not None:
-            parts.append(f" in {self.duration_seconds:.2f} s")
+            parts.append(f" in {duration(self.duration_seconds)}")
         if self.commit:
             parts.append(f", commit {self.commit[:12]}{' (dirty)' if self.dirty else ''}")
         if self.status in ("complete", "partial"):
             files = self.files
             parts.append(
                 f", files +{files.added} ~{files.updated + files.renamed} -{files.deleted}"
-                f" !{files.failed}, {self.chunks.total} chunks"
+                f" !{files.failed}, {count(self.chunks.total, 'chunk')}"
             )
         else:
             parts.append(f", {self.files_done} of {self.files_total} files")
         if self.error:
-            parts.append(f": {self.error}")
+            parts.append(f": {one_line(self.error)}")
         return "".join(parts)
+
+    def _row(self) -> dict[str, object]:
+        return {"repository": self.repository, **self.cells()}
+
+    def cells(self) -> dict[str, object]:
+        """What is told of it in a table of one repository's runs, by column."""
+        files = self.files.model_dump(exclude={"scanned", "unchanged"})
+        done = f"{self.files_done} of {self.files_total}"
+        return {
+            "started_at": self.started_at,
+            "status": self.status,
+            "duration_seconds": self.duration_seconds,
+            "files": counts(files) if self.status in ("complete", "partial") else done,
+            "chunks": self.chunks.total or None,
+            "embedded": self.chunks.embedded,
+            "commit": self.commit[:12] + (" (dirty)" if self.dirty else "") if self.commit else "",
+            "note": "; ".join(filter(None, (self.error, *self.warnings))),
+        }
 
 
 def entry_of(

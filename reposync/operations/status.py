@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from reposync.live import Sight, look
 from reposync.manifest import NEWEST, RepositoryRecord, is_damaged
@@ -14,6 +14,10 @@ from reposync.progress import from_json
 from reposync.report import Report
 from reposync.state import manifest_path
 from reposync.store import Store
+from reposync.words import count
+
+if TYPE_CHECKING:
+    from reposync.display import View
 
 State = Literal["never", "syncing", "interrupted", "synced", "damaged"]
 
@@ -59,7 +63,10 @@ class RepositoryStatus(Report):
         lines = [f"{self.repository}: {self.state}"]
         if self.collection is None:
             return f"{lines[0]} ({self.store})"
-        lines.append(f"  collection  {self.collection}: {self.files} files, {self.chunks} chunks")
+        lines.append(
+            f"  collection  {self.collection}:"
+            f" {count(self.files, 'file')}, {count(self.chunks, 'chunk')}"
+        )
         if self.state in ("syncing", "interrupted") and self.progress is not None:
             lines.append(f"  progress    {self.progress}")
         if self.last_good is not None:
@@ -70,6 +77,28 @@ class RepositoryStatus(Report):
             lines.append(f"  not good    {self.bad_runs} since then")
         lines += (f"  sign        {sign}" for sign in self.signs)
         return "\n".join(lines)
+
+    def _view(self) -> View:
+        from reposync import display as d
+
+        rows: dict[str, object] = {
+            "collection": self.collection,
+            "files": self.files,
+            "chunks": self.chunks,
+            "path": self.path,
+            "store": self.store,
+            "runs since the last good one": self.bad_runs or None,
+        }
+        runs = {run.run_id: run for run in (self.last_good, self.last_run) if run is not None}
+        cells = [run.cells() for run in runs.values()]
+        under_way = self.progress is not None and self.state in ("syncing", "interrupted")
+        parts: list[d.Part] = [
+            d.Rows(rows if self.collection else {"store": self.store}),
+            d.Notes(self.signs, "bad", "sign of damage"),
+            *([d.Inner(d.view_of(self.progress))] if self.progress and under_way else ()),
+            d.Folded("last good and last run", [d.Table(cells, len(runs))], unfolded=True),
+        ]
+        return d.View(d.head_of(self), d.tone_of(self.state), parts)
 
 
 def repository_status(

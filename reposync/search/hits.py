@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Iterator
-from typing import Literal, overload
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Literal, overload
 
-from reposync.report import Report
+from pydantic import BaseModel
+
+from reposync.report import Report, Tabular
+from reposync.words import one_line, printable
+
+if TYPE_CHECKING:
+    from reposync.display import View
 
 Mode = Literal["hybrid", "dense", "lexical"]
 
 SHOWN_LINES = 8
+SHOWN_HITS = 50
 
 
 class Hit(Report):
@@ -47,16 +54,25 @@ class Hit(Report):
     lexical_rank: int | None = None
 
     def __str__(self) -> str:
-        symbol = f"  {self.symbol}" if self.symbol else ""
-        head = f"{self.path}:{self.start_line}-{self.end_line}{symbol}  ({self.score:.2f})"
-        lines = textwrap.dedent(self.text).strip("\n").splitlines()
+        symbol = f"  {one_line(self.symbol)}" if self.symbol else ""
+        where = f"{one_line(self.path)}:{self.start_line}-{self.end_line}"
+        head = f"{where}{symbol}  ({self.score:.2f})"
+        text = printable(self.text, keep="\n\t")
+        lines = textwrap.dedent(text).strip("\n").splitlines()
         shown = [f"    {line}" for line in lines[:SHOWN_LINES]]
         if len(lines) > SHOWN_LINES:
             shown.append("    ...")
         return "\n".join([head, *shown])
 
+    def _view(self) -> View:
+        from reposync import display as d
 
-class SearchResult(Report):
+        where = f"{self.path}:{self.start_line}-{self.end_line}"
+        snippet = d.Snippet(self.text, self.language, self.path)
+        return d.View(where, note=f"{self.symbol}  {self.score:.2f}".strip(), parts=[snippet])
+
+
+class SearchResult(Tabular):
     """What a search found, best first; a sequence of its hits.
 
     Attributes:
@@ -98,3 +114,19 @@ class SearchResult(Report):
     def __str__(self) -> str:
         lines = [f"warning: {warning}" for warning in self.warnings]
         return "\n".join([*lines, *map(str, self.hits)] or [f"nothing found for {self.query!r}"])
+
+    def _view(self) -> View:
+        from reposync import display as d
+
+        found = f"{len(self.hits)} found" if self.hits else "nothing found"
+        shown = [d.Inner(d.view_of(hit)) for hit in self.hits[:SHOWN_HITS]]
+        left_out = len(self.hits) - len(shown)
+        more = [f"{left_out} more, see .hits"] if left_out > 0 else []
+        return d.View(
+            f"{self.query}: {found}",
+            note=self.mode,
+            parts=[d.Notes(self.warnings), *shown, d.Notes(more, "plain", "and")],
+        )
+
+    def _records(self) -> tuple[type[BaseModel], Sequence[BaseModel]]:
+        return Hit, self.hits

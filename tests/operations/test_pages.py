@@ -89,7 +89,7 @@ def test_files(desk: Desk) -> None:
     assert list(found) == [*reversed(new), "blob.bin", *reversed([*old, "prose.md"])]
     assert (found["blob.bin"].state, found["blob.bin"].skip) == ("skipped", "binary")
     assert (found["new3.txt"].state, found["new3.txt"].chunks) == ("unfinished", 1)
-    assert str(found["new3.txt"]) == "new3.txt: unfinished (unfinished in an earlier run), 1 chunks"
+    assert str(found["new3.txt"]) == "new3.txt: unfinished (unfinished in an earlier run), 1 chunk"
     rows = desk.rows().values()
     for path in (*old, *new[:3], "prose.md"):
         assert found[path].state == "indexed"
