@@ -55,6 +55,7 @@ if TYPE_CHECKING:
         list_files,
         list_repositories,
     )
+    from reposync.operations.plotting import plot_history
     from reposync.operations.progress import (
         CancelRequest,
         RunProgress,
@@ -152,6 +153,7 @@ _HOMES = {
     "list_repositories": "operations.pages",
     "migrate_model": "operations.migrate",
     "plan_repository": "dry_run",
+    "plot_history": "operations.plotting",
     "prune_cache": "operations.prune",
     "read_history": "operations.history_file",
     "rebuild_collection": "operations.rebuild_collection",
@@ -244,6 +246,7 @@ __all__ = [
     "list_repositories",
     "migrate_model",
     "plan_repository",
+    "plot_history",
     "prune_cache",
     "read_history",
     "rebuild_collection",

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Literal, Union, get_args, get_origin
 
 from pydantic import BaseModel
 
-from reposync.errors import ConfigError
+from reposync.optional import missing
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -29,10 +29,7 @@ def to_dataframe(kind: type[BaseModel] | None, reports: Sequence[BaseModel]) -> 
     try:
         import pandas as pd
     except ImportError as error:
-        raise ConfigError(
-            "to_dataframe() needs pandas, which is not installed."
-            " Install it: pip install 'reposync[notebook]', or pip install pandas."
-        ) from error
+        raise missing("pandas", "to_dataframe()") from error
     columns = dict(columns_of(kind)) if kind is not None else {}
     rows = [flat(report) for report in reports]
     frame = pd.DataFrame(index=pd.RangeIndex(len(rows)))

@@ -11,9 +11,9 @@ from typing import Literal
 from reposync.errors import ManifestError, SyncError
 from reposync.limits import reached
 from reposync.manifest import Manifest, RepositoryRecord
-from reposync.progress import as_json
+from reposync.progress import OnProgress, as_json
 from reposync.request import Request
-from reposync.result import ModelInfo, SourceInfo, Stage, SyncResult
+from reposync.result import ModelInfo, SourceInfo, Stage, SyncProgress, SyncResult
 from reposync.scan import Source
 from reposync.tally import Tally
 
@@ -31,6 +31,7 @@ class RunRecord:
             once the repository itself was asked for its settings.
         record: what is noted of its repository.
         since: when the run got the repository to itself, in seconds since 1970.
+        on_beat: is told, too.
     """
 
     def __init__(
@@ -41,6 +42,7 @@ class RunRecord:
         record: RepositoryRecord,
         tally: Tally,
         since: float,
+        on_beat: OnProgress | None = None,
     ) -> None:
         self.request = request
         self._files = source
@@ -49,6 +51,7 @@ class RunRecord:
         self._tally = tally
         self._started = False
         self._since = since
+        self._on_beat = on_beat
         self._beaten_at = time.monotonic()
         self._source: SourceInfo | None = None
         tally.resumed = manifest.was_cut_off(record.id)
@@ -68,7 +71,7 @@ class RunRecord:
     def start(self) -> None:
         """The first batch is about to be written: if the run does not end now, it was cut off."""
         if not self._started:
-            self._manifest.start_run(*self._who, self._progress())
+            self._manifest.start_run(*self._who, as_json(self._now()))
             self._started = True
 
     def _go_on(self) -> None:
@@ -80,8 +83,10 @@ class RunRecord:
     def beat(self, stage: Stage | None = None) -> None:
         """Tell whoever asks that the run goes on, and how far it is; now in `stage`, if given."""
         with suppress(ManifestError):  # a full disk shows up where it matters
-            self._manifest.beat(*self._who, self._progress(stage))
+            self._manifest.beat(*self._who, as_json(self._now(stage)))
         self._beaten_at = time.monotonic()
+        if self._on_beat is not None:
+            self._on_beat(self._now(stage))
 
     def heed(self) -> None:
         """Have the run end at its next check if somebody asked for that while it ran."""
@@ -92,9 +97,9 @@ class RunRecord:
     def _who(self) -> tuple[int, str, str]:
         return self._repository.id, self._tally.run_id, self._tally.started_at.isoformat()
 
-    def _progress(self, stage: Stage | None = None) -> str:
+    def _now(self, stage: Stage | None = None) -> SyncProgress:
         now = self._tally.progress()
-        return as_json(replace(now, stage=stage) if stage else now)
+        return replace(now, stage=stage) if stage else now
 
     def end(self, *, cancelled: bool) -> SyncResult:
         """The run came to its end."""
@@ -141,7 +146,7 @@ class RunRecord:
             status,
             result.model_dump_json(exclude={"skipped", "encodings", "redactions"}),
             token,
-            progress=self._progress(),
+            progress=as_json(self._now()),
             error=error,
         )
 

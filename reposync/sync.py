@@ -26,7 +26,7 @@ from reposync.manifest import Manifest, ManifestDamaged, RepositoryRecord, set_a
 from reposync.narrate import narrated
 from reposync.opened import lock_key
 from reposync.plan import deletions, is_indexed, look_again, plan, too_many
-from reposync.progress import OnProgress, reporter
+from reposync.progress import OnProgress, Reporter, reporter
 from reposync.records import Action, Known
 from reposync.request import Request, check_owner, make_request
 from reposync.result import SyncResult
@@ -85,7 +85,9 @@ def sync_repository(
         full: read, chunk and write everything again; vectors still come from the cache.
         allow_deletions: let a sync pass that deletes most of the index.
         cancel: set it, and the call ends after the batch in flight, with status "cancelled".
-        progress: True for a progress bar, or a callable that gets `SyncProgress` values.
+        progress: True shows how far it is: a bar on a terminal, a display in a notebook, elsewhere
+            a line on standard error every ten seconds and at the end. Or a callable that gets
+            `SyncProgress` values.
 
     Returns:
         what was done, counted from what the store accepted. Its `status` is "partial" if files
@@ -114,7 +116,7 @@ def sync_repository(
             return run.run(full=full, allow_deletions=allow_deletions)
 
     with (
-        reporter(progress) as report,
+        reporter(progress, request.key.name) as report,
         narrated(request) as events,
         closing(request.store),
         closing(request.open_source()) as source,
@@ -151,7 +153,7 @@ class _Run:
         request: Request,
         source: Source,
         manifest: Manifest,
-        report: OnProgress,
+        report: Reporter,
         events: Events,
         since: float,
     ) -> None:
@@ -167,7 +169,13 @@ class _Run:
         """Sync, and record how it ended whatever happens."""
         record = self._record()
         self.log = RunRecord(
-            self.request, self.source, self.manifest, record, self.tally, self.since
+            self.request,
+            self.source,
+            self.manifest,
+            record,
+            self.tally,
+            self.since,
+            self.report.beat,
         )
         try:
             with self.tally.stage("scan"):
@@ -183,7 +191,7 @@ class _Run:
         except BaseException as error:
             self.log.end_badly(error)
             raise
-        self.report(self.tally.progress())
+        self.report.end(self.tally.progress(), result)
         return result
 
     def _bring_in_step(self, *, allow_deletions: bool) -> None:

@@ -334,7 +334,8 @@ def note(event, arguments):
 sys.addaudithook(note)
 from support import Desk
 result = Desk(Path(sys.argv[1]), Path(sys.argv[2])).sync()
-loaded = [name for name in ("chromadb", "onnxruntime", "tokenizers", "tqdm") if name in sys.modules]
+heavy = ("chromadb", "onnxruntime", "tokenizers", "reposync.display", "pygments")
+loaded = [name for name in heavy if name in sys.modules]
 print(json.dumps({"loaded": loaded, "touched": touched, "files": result.files.model_dump()}))
 """
 

@@ -7,7 +7,7 @@ made of. So it stands below all of them, and is imported when the first one is s
 from reposync.display.describe import describe, head_of, table_of, tone_for, view_of
 from reposync.display.figures import bar, meter
 from reposync.display.html import Html, join
-from reposync.display.parts import Folded, Inner, Notes, Part, Rows, Table, View, tone_of
+from reposync.display.parts import Folded, Inner, Line, Notes, Part, Rows, Table, View, tone_of
 from reposync.display.snippet import Snippet
 from reposync.display.values import amounts, code, of
 
@@ -15,6 +15,7 @@ __all__ = [
     "Folded",
     "Html",
     "Inner",
+    "Line",
     "Notes",
     "Part",
     "Rows",

@@ -96,6 +96,17 @@ class Rows:
 
 
 @dataclass(frozen=True, slots=True)
+class Line:
+    """A line of its own, or a figure."""
+
+    content: Html
+
+    def html(self) -> Html:
+        """A paragraph."""
+        return element("p", self.content)
+
+
+@dataclass(frozen=True, slots=True)
 class Notes:
     """Sentences that a reader should not miss."""
 
