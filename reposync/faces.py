@@ -117,13 +117,13 @@ class Lines:
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
-        self._written = time.monotonic()
+        self.last = time.monotonic()
 
     def draw(self, scene: Scene) -> None:
         """Write a line, if it is time."""
         now = time.monotonic()
-        if scene.ended or now - self._written >= LINE_SECONDS:
-            self._written = now
+        if scene.ended or now - self.last >= LINE_SECONDS:
+            self.last = now
             told = ", ".join([f"{one_line(scene.name)}: {scene.state}", *scene.words()])
             _write(self._stream, f"reposync: {told}\n")
 
@@ -152,7 +152,8 @@ class Notebook:
 
         words = ", ".join(scene.words())
         meter = d.meter(scene.fraction, f"{scene.fraction:.0%} done")
-        parts = [d.Line(meter), d.Line(d.join(words))] if words else []
+        parts = [d.Line(meter)] if words and scene.state != "complete" else []
+        parts += [d.Line(d.join(words))] if words else []
         tone = d.tone_of(scene.state) if scene.ended else "busy"
         return d.View(f"{scene.name}: {scene.state}", tone, parts).html()
 

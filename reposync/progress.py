@@ -50,7 +50,7 @@ def reporter(progress: bool | OnProgress, name: str = "") -> Iterator[Reporter]:
     if progress is not True and progress is not False:
         raise ConfigError(f"progress={progress!r} is neither True, False nor a callable. Pass one.")
     where = face() if progress else None
-    report = Reporter() if where is None else _Drawn(where, name)
+    report = Reporter() if where is None else Drawn(where, name)
     try:
         yield report
     except BaseException as error:
@@ -68,7 +68,7 @@ class _Caller(Reporter):
         self._call(now)
 
 
-class _Drawn(Reporter):
+class Drawn(Reporter):
     """Has a face drawn, but not more often than somebody can see."""
 
     def __init__(self, where: Face, name: str) -> None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from pydantic import BaseModel, ConfigDict
 
-from reposync.words import plural
+from reposync.words import count
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -85,9 +85,9 @@ class Page(Tabular, Generic[T]):
         from reposync.display.describe import row_of
 
         kind, models = self._records()
-        things = plural(kind.__name__.removesuffix("Entry").lower()) if kind else "entries"
-        whole = len(self.items) == self.total
-        head = f"{self.total} {things}" if whole else f"{len(self.items)} of {self.total} {things}"
+        thing = kind.__name__.removesuffix("Entry").lower() if kind else "entry"
+        part = "" if len(self.items) == self.total else f"{len(self.items)} of "
+        head = f"{part}{count(self.total, thing)}"
         note = "pass next_cursor as cursor= for the next page" if self.next_cursor else ""
         table = Table(map(row_of, models), len(models), ".items")
         return View(head, parts=[table], note=note)

@@ -33,12 +33,9 @@ def _escaped(character: str) -> str:
 
 def count(number: int, noun: str) -> str:
     """A number of things: "1 file", "2 files"."""
-    return f"{number} {noun if number == 1 else plural(noun)}"
-
-
-def plural(noun: str) -> str:
-    """Of a regular noun."""
-    return f"{noun[:-1]}ies" if noun.endswith("y") else f"{noun}s"
+    if number == 1:
+        return f"1 {noun}"
+    return f"{number} {noun[:-1]}ies" if noun.endswith("y") else f"{number} {noun}s"
 
 
 def counts(numbers: dict[str, int]) -> str:

@@ -281,7 +281,7 @@ def samples() -> Mapping[str, Report]:
             failures=failures(10_000),
         ),
         "sync: hostile": sync_result(
-            repository=HOSTILE,
+            repository="<b onclick=alert(1)>\"'&</b>",  # a name is printable at least
             path=HOSTILE,
             collection="c",
             status="partial",

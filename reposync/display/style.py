@@ -11,7 +11,7 @@ _RULES = """
   font-variant-numeric: tabular-nums; text-align: left; --good: #2f9e5f; --warn: #c08519;
   --bad: #dc4a3d; --busy: #3d86cc }
 & p { margin: 0 0 .4em; max-width: none }
-& .head .note { margin-left: .5em; color: color-mix(in srgb, currentColor 72%, transparent) }
+& .head .note { margin-left: .5em; color: color-mix(in srgb, currentColor 76%, transparent) }
 & .head { font-size: 14px }
 & strong, & b, & th { font-weight: 600 }
 & code { font-family: var(--jp-code-font-family, ui-monospace, Menlo, Consolas, monospace);
@@ -25,7 +25,7 @@ _RULES = """
 & dl > div { display: flex; flex-wrap: wrap; gap: 0 1em; margin: .1em 0 }
 & dt { flex: 0 0 9em; margin: 0; padding: 0; float: none; font-weight: 400 }
 & dd { flex: 1 1 20em; margin: 0; padding: 0; min-width: 0; overflow-wrap: anywhere }
-& dt, & .more, & summary, & th { color: color-mix(in srgb, currentColor 72%, transparent) }
+& dt, & .more, & summary, & th { color: color-mix(in srgb, currentColor 76%, transparent) }
 & details { margin: .2em 0 .5em }
 & summary { cursor: pointer }
 & details > :not(summary) { margin-left: 1.1em }
@@ -55,9 +55,9 @@ _RULES = """
   font-size: 12px; line-height: 1.45; margin: .2em 0 0; padding: .5em .8em; overflow-x: auto;
   white-space: pre; color: inherit; border: 0; border-radius: 3px;
   background: color-mix(in srgb, currentColor 5%, transparent) }
-& pre [class^="c-k"], & pre .c-ow { color: color-mix(in srgb, #3d86cc 70%, currentColor) }
+& pre [class^="c-k"], & pre .c-ow { color: color-mix(in srgb, #3d86cc 62%, currentColor) }
 & pre [class^="c-s"] { color: color-mix(in srgb, #2f9e5f 65%, currentColor) }
-& pre [class^="c-c"] { color: color-mix(in srgb, currentColor 68%, transparent);
+& pre [class^="c-c"] { color: color-mix(in srgb, currentColor 76%, transparent);
   font-style: italic }
 & pre [class^="c-m"] { color: color-mix(in srgb, #c08519 65%, currentColor) }
 & pre .c-nf, & pre .c-nc, & pre .c-gh { font-weight: 600 }

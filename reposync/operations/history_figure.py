@@ -31,7 +31,7 @@ _LOOKS = {
 _LINES = ("#3d86cc", "#c05a00", "#2f9e5f", "#8b74c9", "#cf3b2e", "#8a6d1f", "#1f7a8c", "#6e7781")
 
 
-class HistoryFigure(Figure):
+class HistoryFigure(Figure):  # type: ignore[misc]  # Matplotlib tells no types
     """A figure that a notebook shows although pyplot does not know it."""
 
     def _repr_png_(self) -> tuple[bytes, dict[str, int]]:
@@ -44,7 +44,9 @@ class HistoryFigure(Figure):
 def draw(runs: Sequence[RunEntry], figure: Any = None) -> Any:
     """Draw runs, the oldest first, into a figure, which is returned."""
     if figure is None:
-        figure = HistoryFigure(figsize=(8.5, 7), layout="constrained", facecolor="white")
+        figure = HistoryFigure(
+            figsize=(8.5, 7 if runs else 0.6), layout="constrained", facecolor="white"
+        )
         FigureCanvasAgg(figure)
     names = list(dict.fromkeys(run.repository for run in runs))
     figure.suptitle(_title(runs, names), x=0.01, ha="left", fontsize=11)
@@ -72,19 +74,20 @@ def _title(runs: Sequence[RunEntry], names: Sequence[str]) -> str:
 
 
 def _durations(axes: Any, runs: Sequence[RunEntry]) -> None:
-    size = 26 if len(runs) < 300 else 9
+    small = 26 if len(runs) < 300 else 8
     for status, (colour, marker) in _LOOKS.items():
         those = [run for run in runs if run.status == status]
         if those:
             times, spent = [run.started_at for run in those], [_seconds(run) for run in those]
-            axes.scatter(
-                times, spent, s=size, c=colour, marker=marker, label=status, linewidths=0.8
-            )
+            size = small if status == "complete" else 2 * small  # what went wrong stands out
+            look = {"c": colour, "marker": marker, "s": size, "linewidths": 0.5}
+            axes.scatter(times, spent, label=status, **look)
     spent = [seconds for run in runs if (seconds := _seconds(run)) > 0]
     if spent and max(spent) > 50 * min(spent):
         axes.set_yscale("log")
+        axes.yaxis.set_major_formatter("{x:g}")
     else:
-        axes.set_ylim(bottom=0)
+        axes.set_ylim(0, 1.1 * max(spent, default=1))
     _legend(axes)
 
 
@@ -110,7 +113,7 @@ def _chunks(axes: Any, runs: Sequence[RunEntry], names: Sequence[str]) -> None:
                 markersize=3.5,
                 label=_plain(name),
             )
-    axes.set_ylim(bottom=0)
+    axes.set_ylim(0, max(1.1 * max(run.chunks.total for run in runs), 1))
     if 1 < len(names) <= MAX_NAMES:
         _legend(axes)
 
@@ -122,8 +125,9 @@ def _amounts(axes: Any, runs: Sequence[RunEntry], amounts: Sequence[int], colour
         times, heights = zip(*some, strict=True)
         axes.vlines(times, 0, heights, color=colour, linewidth=1.6 if len(runs) < 300 else 0.7)
     most = max(amounts)
-    if most > 100:
+    if most > 100 and len(runs) > 1:
         axes.set_yscale("symlog", linthresh=1)
+        axes.yaxis.set_major_formatter("{x:,.0f}")
         axes.set_ylim(0, most * 2)
     else:
         axes.set_ylim(0, max(most * 1.15, 1))
@@ -151,7 +155,7 @@ def _legend(axes: Any) -> None:
     axes.legend(
         loc="upper right",
         fontsize=8,
-        ncols=4,
+        ncols=8,
         frameon=False,
         borderaxespad=0,
         bbox_to_anchor=(1, 1.16),
