@@ -40,7 +40,10 @@ FUNCTIONS = [name for name in reposync.__all__ if inspect.isfunction(getattr(rep
 WITH_EXAMPLES = [name for name in reposync.__all__ if examples(name)]
 
 
-PAGES = ["configure.md", "watching.md", "limits.md", "verify-and-repair.md", "maintain.md"]
+PAGES = [
+    *("configure.md", "watching.md", "limits.md", "verify-and-repair.md", "maintain.md"),
+    "notebook.md",
+]
 """How-to pages whose programs run in the prepared folder, where "my-repo" is called "project"."""
 
 

@@ -20,6 +20,9 @@ if TYPE_CHECKING:
     from reposync.display import View
 
 
+FRESH_SECONDS = 5.0
+
+
 class RunProgress(Report):
     """How far the sync of a repository is; if none is under way, how far the last one came.
 
@@ -112,8 +115,9 @@ class RunProgress(Report):
             parts.append(f"{self.chunks_per_second:.1f} chunks/s")
         if self.running and self.remaining_seconds is not None:
             parts.append(f"about {about(self.remaining_seconds)} left")
-        if self.heartbeat_age_seconds is not None:
-            parts.append(f"heard {about(self.heartbeat_age_seconds)} ago")
+        age = self.heartbeat_age_seconds
+        if age is not None and (not self.running or age > FRESH_SECONDS):
+            parts.append(f"heard {about(age)} ago")
         if self.running and self.holder:
             parts.append(self.holder)
         if self.cancel_requested:

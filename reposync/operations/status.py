@@ -87,7 +87,7 @@ class RepositoryStatus(Report):
             "chunks": self.chunks,
             "path": self.path,
             "store": self.store,
-            "runs since the last good one": self.bad_runs or None,
+            "bad runs since": self.bad_runs or None,
         }
         runs = {run.run_id: run for run in (self.last_good, self.last_run) if run is not None}
         cells = [run.cells() for run in runs.values()]
