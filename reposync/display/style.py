@@ -30,12 +30,12 @@ _RULES = """
 & summary { cursor: pointer }
 & details > :not(summary) { margin-left: 1.1em }
 & .inner { border-left: 2px solid color-mix(in srgb, currentColor 18%, transparent);
-  padding-left: .9em; margin: .4em 0 .6em }
-& .wide { overflow-x: auto; margin: .2em 0 .4em }
+  padding-left: .9em; margin-top: .4em; margin-bottom: .6em }
+& .wide { overflow-x: auto; margin-top: .2em; margin-bottom: .4em }
 & table { border-collapse: collapse; border: 0; margin: 0; font-size: 1em; table-layout: auto }
 & tr, & tbody tr:nth-child(n), & tbody tr:nth-child(n):hover { background: none }
 & thead { border: 0 }
-& th, & td { text-align: left; vertical-align: top; padding: .2em 1.2em .2em 0; border: 0;
+& th, & td { text-align: left; vertical-align: top; padding: .2em 1em .2em 0; border: 0;
   border-bottom: 1px solid color-mix(in srgb, currentColor 14%, transparent);
   background: none; white-space: normal; min-width: 3.5em; max-width: 34em }
 & .number { text-align: right }

@@ -19,6 +19,7 @@ from reposync.operations.seal import Seal, problem_of, read_seal, write_seal
 from reposync.operations.staging import MARK, new_folder, require_space, staged
 from reposync.report import Report
 from reposync.store import Store
+from reposync.words import one_line
 
 SEAL, KIND, VERSION = "backup.json", "reposync-backup", 1
 
@@ -63,7 +64,7 @@ class BackupReport(Report):
             f" {self.duration_seconds:.2f} s, of which the store was locked"
             f" {self.hold_seconds:.2f} s",
             *_rows(self.collections),
-            *(f"  left out    {name}" for name in self.left_out),
+            *(f"  left out    {one_line(name)}" for name in self.left_out),
             *(f"  warning     {warning}" for warning in self.warnings),
         ]
         return "\n".join(lines)

@@ -99,7 +99,7 @@ class ImportReport(Report):
             f" into {self.collection} in {self.duration_seconds:.2f} s"
             + (" (took up an interrupted import)" if self.resumed else ""),
             *(f"  warning     {warning}" for warning in self.warnings),
-            *(f"  failed      {f.path}: {f.message}" for f in self.failures[:10]),
+            *(f"  failed      {failure}" for failure in self.failures[:10]),
         ]
         return "\n".join(lines)
 

@@ -93,7 +93,7 @@ class RunEntry(Report):
             "files": counts(files) if self.status in ("complete", "partial") else done,
             "chunks": self.chunks.total or None,
             "embedded": self.chunks.embedded,
-            "commit": self.commit[:12] + (" (dirty)" if self.dirty else "") if self.commit else "",
+            "commit": f"{self.commit[:8]}{' (dirty)' if self.dirty else ''}" if self.commit else "",
             "note": "; ".join(filter(None, (self.error, *self.warnings))),
         }
 
