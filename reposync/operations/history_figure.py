@@ -31,7 +31,7 @@ _LOOKS = {
 _LINES = ("#3d86cc", "#c05a00", "#2f9e5f", "#8b74c9", "#cf3b2e", "#8a6d1f", "#1f7a8c", "#6e7781")
 
 
-class HistoryFigure(Figure):  # type: ignore[misc]  # Matplotlib tells no types
+class HistoryFigure(Figure):
     """A figure that a notebook shows although pyplot does not know it."""
 
     def _repr_png_(self) -> tuple[bytes, dict[str, int]]:
@@ -41,7 +41,7 @@ class HistoryFigure(Figure):  # type: ignore[misc]  # Matplotlib tells no types
         return file.getvalue(), {"width": round(width * 96), "height": round(height * 96)}
 
 
-def draw(runs: Sequence[RunEntry], figure: Any = None) -> Any:
+def draw(runs: Sequence[RunEntry], figure: Figure | None = None) -> Figure:
     """Draw runs, the oldest first, into a figure, which is returned."""
     if figure is None:
         figure = HistoryFigure(
