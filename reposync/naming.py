@@ -1,10 +1,11 @@
-"""Names of collections, within Chroma's rules."""
+"""Names: of collections, within Chroma's rules; and which one was perhaps meant."""
 
 from __future__ import annotations
 
 import hashlib
 import ipaddress
 import re
+from collections.abc import Iterable
 from fnmatch import fnmatchcase
 
 from reposync.errors import ConfigError
@@ -15,6 +16,14 @@ BESIDE = "*.reposync-new-" + 8 * "[0-9a-f]"
 """A `beside_name`, as a pattern for file names or SQL's GLOB."""
 
 _KEPT_CHARS = 480  # Chroma allows 512
+
+
+def nearest(name: str, names: Iterable[str]) -> str:
+    """Which of `names` were perhaps meant by `name`, as a sentence; "" if none is near."""
+    import difflib
+
+    near = difflib.get_close_matches(name, list(names), n=3, cutoff=0.5)
+    return f"Did you mean {' or '.join(map(repr, near))}?" if near else ""
 
 
 def collection_name(repository: str) -> str:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from reposync.errors import ConfigError, UnknownRepository
 from reposync.manifest import Manifest, RepositoryKey, RepositoryRecord
+from reposync.naming import nearest
 from reposync.state import open_state, read_state
 from reposync.store import Store
 
@@ -96,9 +97,8 @@ def find_repository(
     if not found:
         names = ", ".join(repr(one) for one in sorted({key.name for key, _ in here})[:20])
         where = f" in collection {collection!r}" if collection is not None else ""
-        raise UnknownRepository(
-            f"{store.address} knows no repository {name!r}{where}. It knows: {names or 'none'}."
-        )
+        hint = nearest(name, {key.name for key, _ in here}) or f"It knows: {names or 'none'}."
+        raise UnknownRepository(f"{store.address} knows no repository {name!r}{where}. {hint}")
     if len(found) > 1:
         names = ", ".join(repr(key.collection) for key, _ in found)
         raise ConfigError(

@@ -7,10 +7,8 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from typer.testing import CliRunner
 
 from reposync import ConfigError, Explanation, SyncConfig, explain
-from reposync.cli import app
 
 FILES = {
     ".gitignore": "*.log\nbuild/\n!keep.log\n",
@@ -160,17 +158,3 @@ def test_every_way_to_name_a_file(root: Path, tmp_path: Path) -> None:
     for name in ("../a.py", ".", tmp_path / "x", ""):
         with pytest.raises(ConfigError, match="is no file in"):
             explain(root, name)
-
-
-def test_the_command(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """``reposync why`` finds the repository by itself; its exit status is the answer."""
-    monkeypatch.chdir(root / "sub")
-    run = CliRunner().invoke
-    answer = run(app, ["why", "../a.py"])
-    assert (answer.exit_code, answer.output.split(":")[:2]) == (0, ["a.py", " in (indexed)"])
-    answer = run(app, ["why", "local.txt"])
-    assert (answer.exit_code, "sub/.gitignore:1" in answer.output) == (1, True)
-    answer = run(app, ["why", "here.txt", "--root", "."])
-    assert (answer.exit_code, "here.txt: out (reposyncignore)" in answer.output) == (1, True)
-    answer = run(app, ["why", "../a.py", "--ref", "mian"])
-    assert (answer.exit_code, "Did you mean 'main'" in answer.output) == (2, True)

@@ -6,6 +6,7 @@ import os
 from typing import TYPE_CHECKING
 
 from reposync.errors import ConfigError, ScanError
+from reposync.naming import nearest
 from reposync.scan.git_command import NoAnswer, run_git
 
 if TYPE_CHECKING:
@@ -50,11 +51,11 @@ def resolve(root: Path, ref: str) -> str:
 
 def wrong_ref(ref: str, where: str, names: list[str]) -> str:
     """Say that there is no such ref, and which ones are spelt nearly so."""
-    import difflib
-
-    near = difflib.get_close_matches(ref, names, n=3, cutoff=0.5)
-    hint = f" Did you mean {' or '.join(map(repr, near))}?" if near else ""
-    return f"ref={ref!r} names no commit in {where}.{hint} Pass a branch, a tag or a commit's id."
+    hint = nearest(ref, names)
+    return (
+        f"ref={ref!r} names no commit in {where}.{f' {hint}' if hint else ''}"
+        " Pass a branch, a tag or a commit's id."
+    )
 
 
 def _ref_names(root: Path) -> list[str]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import signal
 import sqlite3
 import subprocess
@@ -22,7 +21,7 @@ from .proxy import Proxy, answer
 if TYPE_CHECKING:
     from chromadb.api import ClientAPI
 
-COMMAND = shutil.which("reposync", path=str(Path(sys.executable).parent))
+COMMAND = (sys.executable, "-m", "reposync")
 FILES = 400
 
 
@@ -52,12 +51,11 @@ def check_texts(rows: dict[str, StoredRow], root: Path) -> None:
 
 def test_sigterm_stops_the_command_between_two_batches(tmp_path: Path) -> None:
     """The command ends with 143, nothing is in flight, and the next one does the rest."""
-    assert COMMAND is not None
     root, store = tmp_path / "tree", tmp_path / "store"
     root.mkdir()
     for number in range(FILES):
         (root / f"{number}.txt").write_text(f"note number {number} of many\n")
-    command = [COMMAND, "sync", str(root), "--name", "repo", "--store", str(store)]
+    command = [*COMMAND, "sync", str(root), "--name", "repo", "--store", str(store)]
     pipe = subprocess.PIPE
     with subprocess.Popen(command, stdout=pipe, stderr=pipe, text=True) as child:
         try:

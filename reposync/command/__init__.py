@@ -1,0 +1,25 @@
+"""The ``reposync`` command: a thin face of the library.
+
+A command parses its options, calls one function of the library, and shows the report that it gets:
+as text (`reposync.command.output`) or as JSON. How it ends is decided in `reposync.command.exits`.
+"""
+
+from __future__ import annotations
+
+import signal
+import sys
+
+
+def main() -> None:
+    """Run the command that this process was started for, and end the process."""
+    try:
+        from reposync.command.program import run
+
+        code = run(sys.argv[1:])
+    except KeyboardInterrupt:  # while Python still loads
+        sys.stderr.write("reposync: interrupted\n")
+        code = 130
+    if code != 130:
+        # All is said and done: a Ctrl-C from here on ends Python's own cleaning up, silently.
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+    sys.exit(code)

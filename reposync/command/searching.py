@@ -1,0 +1,83 @@
+"""``search``: what the store holds about something."""
+
+from __future__ import annotations
+
+import textwrap
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from reposync.command.complete import complete_repository
+from reposync.command.options import Collection, command
+from reposync.command.output import Fields, Listing, View
+from reposync.command.session import Session
+
+if TYPE_CHECKING:
+    from reposync.search.hits import Hit, SearchResult
+
+PANEL = "Search and look"
+SHOWN_LINES = 8
+
+
+@command(
+    "search",
+    panel=PANEL,
+    examples=[
+        'reposync search "where are locks taken?" --store ./chroma',
+        'reposync search "retry with backoff" --name my-repo -n 3',
+    ],
+)
+def search(
+    session: Session,
+    query: Annotated[
+        str,
+        typer.Argument(
+            metavar="QUERY",
+            help="What to look for: your own words, or names from the code.",
+            show_default=False,
+        ),
+    ],
+    name: Annotated[
+        str | None,
+        typer.Option(
+            "--name",
+            metavar="NAME",
+            help="Search this repository only. Default: all of the store.",
+            autocompletion=complete_repository,
+        ),
+    ] = None,
+    results: Annotated[
+        int, typer.Option("--results", "-n", min=1, metavar="N", help="How many hits.")
+    ] = 5,
+    collection: Collection = None,
+) -> int:
+    """Search the store, best hit first."""
+    from reposync.search.repository import search_repository
+
+    found = search_repository(
+        query, name, store=session.store, n_results=results, collection=collection
+    )
+    return session.show(found, view_of_search)
+
+
+def view_of_search(found: SearchResult) -> View:
+    """The hits, each with the first of its lines."""
+    several = len({hit.repository for hit in found.hits}) > 1
+    parts: list[Fields | Listing] = [_listing(hit, named=several) for hit in found.hits]
+    if found.warnings:
+        parts.append(Fields([("warning", warning) for warning in found.warnings]))
+    if found.hits:
+        return View(parts=parts)
+    return View(f"nothing found for {found.query!r}", parts=parts)
+
+
+def _listing(hit: Hit, *, named: bool) -> Listing:
+    lines = textwrap.dedent(hit.text).strip("\n").splitlines()
+    shown = [*lines[:SHOWN_LINES], *(["..."] if len(lines) > SHOWN_LINES else [])]
+    symbol = f"{hit.symbol}  " if hit.symbol else ""
+    return Listing(
+        where=f"{f'{hit.repository}: ' if named else ''}{hit.path}:{hit.start_line}-{hit.end_line}",
+        about=f"{symbol}({hit.score:.2f})",
+        text="\n".join(shown),
+        language=hit.language,
+    )
