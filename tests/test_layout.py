@@ -39,6 +39,7 @@ ONLY_IMPORTERS = {
         "command/options.py",
         "command/program.py",
         "command/searching.py",
+        "command/settings.py",
         "command/syncing.py",
     },
     "rich": {"command/output.py"},

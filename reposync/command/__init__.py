@@ -6,13 +6,14 @@ as text (`reposync.command.output`) or as JSON. How it ends is decided in `repos
 
 from __future__ import annotations
 
-import signal
-import sys
-
 
 def main() -> None:
     """Run the command that this process was started for, and end the process."""
+    import sys
+
     try:
+        import signal
+
         from reposync.command.program import run
 
         code = run(sys.argv[1:])

@@ -42,7 +42,11 @@ def verify(
     path: MaybeSource = None,
     level: Annotated[
         Literal["ids", "content", "vectors"],
-        typer.Option("--level", help="How thoroughly: rows, their texts, or their vectors, too."),
+        typer.Option(
+            "--level",
+            metavar="ids|content|vectors",
+            help="How thoroughly: rows, their texts, or their vectors, too.",
+        ),
     ] = "content",
     ref: Ref = None,
     collection: Collection = None,
@@ -60,7 +64,7 @@ def verify(
         store=session.store,
         collection=collection,
         level=level,
-        config=scope.config(path, ref),
+        config=scope.config(),
     )
     return session.show(report, view_of_verify)
 
@@ -127,7 +131,7 @@ def repair(
         ref=ref,
         store=session.store,
         collection=collection,
-        config=settings.config(path, ref),
+        config=settings.config(),
         dry_run=dry_run,
     )
     return session.show(report, view_of_repair)
@@ -166,7 +170,11 @@ def health(
     session: Session,
     level: Annotated[
         Literal["live", "ready"],
-        typer.Option("--level", help="live: cheap enough for every few seconds; ready: thorough."),
+        typer.Option(
+            "--level",
+            metavar="live|ready",
+            help="live: cheap enough for every few seconds; ready: thorough.",
+        ),
     ] = "ready",
 ) -> int:
     """Say how the store is, and what to do about it."""

@@ -1,8 +1,7 @@
-"""The settings that were chosen on the command line."""
+"""The settings that were chosen on the command line, before those of files and variables."""
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -25,40 +24,41 @@ class Settings:
     config_file: Path | None = None
     assignments: list[str] | None = None
 
-    def chosen(self) -> dict[str, Any]:
-        """The settings that were named on the command line.
+    def config(self) -> SyncConfig:
+        """All settings: those named here, then the environment's, then those of the file.
 
-        Raises:
-            ConfigError: an assignment is none.
-        """
-        named = dict(map(_assignment, self.assignments or ()))
-        for name in ("include", "exclude", "max_embeds", "deadline", "lock_timeout"):
-            if (value := getattr(self, name)) or value == 0:
-                named[name] = value
-        return named
-
-    def config(self, path: str | None = None, ref: str | None = None) -> SyncConfig:
-        """All settings.
-
-        Args:
-            path: the repository, whose own settings count, too.
-            ref: the commit that they are taken from.
+        What a repository says of itself is heeded when it is opened.
 
         Raises:
             ConfigError: one of them cannot be right.
         """
         from reposync.config import SyncConfig
 
-        return SyncConfig(**self.chosen())
+        return SyncConfig.from_env(file=self.config_file, **self._chosen())
+
+    def _chosen(self) -> dict[str, Any]:
+        """The settings that were named on the command line; an option comes before --set."""
+        named = dict(map(_assignment, self.assignments or ()))
+        options = ("include", "exclude", "max_embeds", "deadline", "lock_timeout")
+        given = {name: getattr(self, name) for name in options}
+        return named | {name: value for name, value in given.items() if value not in (None, [])}
 
 
 def _assignment(text: str) -> tuple[str, Any]:
-    """The name and the value of ``NAME=VALUE``; a value that is JSON is what it says."""
+    """The name and the value of ``NAME=VALUE``; the value is read as that of a variable is."""
+    from reposync.config import SyncConfig
+    from reposync.settings import from_environment, near, variable
+
     name, equals, value = text.partition("=")
     name = name.strip().replace("-", "_")
-    if not equals or not name.isidentifier():
+    if not equals or not value:
         raise ConfigError(f"--set {text!r} is not of the form NAME=VALUE.")
+    fields = SyncConfig.model_fields
+    if name not in fields:
+        hint = near(name, fields) or "."
+        raise ConfigError(f"--set {name}: there is no such setting{hint} See: reposync config")
+    key = variable(name)
     try:
-        return name, json.loads(value)
-    except ValueError:
-        return name, value
+        return name, from_environment({key: value}, fields)[name].value
+    except ConfigError as error:
+        raise ConfigError(str(error).replace(key, f"--set {name}")) from error

@@ -96,6 +96,7 @@ OF_REPORTS: dict[str, int | Callable[[Any], int]] = {
     "BackupCheck": DAMAGED,
     "BackupReport": DONE,
     "CancelRequest": PARTIAL,
+    "ConfigReport": DONE,
     "CurrentReport": PARTIAL,
     "DropReport": DONE,
     "Explanation": lambda explanation: DONE if explanation.included else PARTIAL,

@@ -24,6 +24,7 @@ _ANY = ("lock_timeout", "config_file", "assignments")
 _CHOICES = {
     "settings": ("include", "exclude", "max_embeds", "deadline", *_ANY),
     "scope": ("include", "exclude", *_ANY),
+    "rules": ("include", "exclude", "config_file", "assignments"),
     "patience": _ANY,
 }
 """The options for settings that a command has, by the name of the argument that takes them."""
@@ -37,6 +38,7 @@ Name = Annotated[
     str | None,
     typer.Option(
         "--name",
+        metavar="NAME",
         help="The repository's name. Default: the folder's name.",
         autocompletion=complete_repository,
     ),
@@ -107,8 +109,9 @@ _COMMON = {
             "--store",
             metavar="DIR|URL",
             envvar="REPOSYNC_STORE",
-            help="Folder of the Chroma store, or http://host:8000 of a server. Default: a folder in"
-            " your data folder.",
+            show_envvar=False,
+            help="Folder of the Chroma store, or http://host:8000 of a server. Default:"
+            " $REPOSYNC_STORE, else a folder in your data folder.",
             rich_help_panel=COMMON,
         ),
     ],

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import textwrap
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from reposync.command.complete import complete_repository
+from reposync.command.chosen import Settings
+from reposync.command.complete import complete_path, complete_repository
 from reposync.command.options import Collection, command
 from reposync.command.output import Fields, Listing, View
 from reposync.command.session import Session
@@ -24,11 +25,13 @@ SHOWN_LINES = 8
     panel=PANEL,
     examples=[
         'reposync search "where are locks taken?" --store ./chroma',
-        'reposync search "retry with backoff" --name my-repo -n 3',
+        'reposync search "retry with backoff" --name my-repo --path src/ -n 3',
+        "reposync search RotatingFileHandler --mode lexical",
     ],
 )
 def search(
     session: Session,
+    patience: Settings,
     query: Annotated[
         str,
         typer.Argument(
@@ -49,13 +52,42 @@ def search(
     results: Annotated[
         int, typer.Option("--results", "-n", min=1, metavar="N", help="How many hits.")
     ] = 5,
+    path: Annotated[
+        str | None,
+        typer.Option(
+            "--path",
+            metavar="PATH",
+            help="Search this file or folder only, or files like '*.py'.",
+            autocompletion=complete_path,
+        ),
+    ] = None,
+    language: Annotated[
+        str | None,
+        typer.Option("--language", metavar="NAME", help="Search this language only: python, ..."),
+    ] = None,
+    mode: Annotated[
+        Literal["hybrid", "dense", "lexical"],
+        typer.Option(
+            "--mode",
+            metavar="hybrid|dense|lexical",
+            help="By meaning and words, by meaning, or by words.",
+        ),
+    ] = "hybrid",
     collection: Collection = None,
 ) -> int:
     """Search the store, best hit first."""
     from reposync.search.repository import search_repository
 
     found = search_repository(
-        query, name, store=session.store, n_results=results, collection=collection
+        query,
+        name,
+        store=session.store,
+        n_results=results,
+        path=path,
+        language=language,
+        mode=mode,
+        collection=collection,
+        config=patience.config(),
     )
     return session.show(found, view_of_search)
 

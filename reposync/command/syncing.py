@@ -43,7 +43,7 @@ Full = Annotated[
     examples=[
         "reposync sync path/to/repo --store ./chroma",
         "reposync sync . --name my-repo --exclude 'tests/' --store ./chroma",
-        "reposync sync https://example.org/repo.git --ref v2.1 --store http://localhost:8000",
+        "reposync sync https://example.org/repo.git --store http://localhost:8000",
     ],
 )
 def sync(
@@ -70,7 +70,7 @@ def sync(
             ref=ref,
             store=session.store,
             collection=collection,
-            config=settings.config(path, ref),
+            config=settings.config(),
             full=full,
             allow_deletions=allow_deletions,
             cancel=cancel,
@@ -158,7 +158,7 @@ def plan(
         ref=ref,
         store=session.store,
         collection=collection,
-        config=scope.config(path, ref),
+        config=scope.config(),
         full=full,
         allow_deletions=allow_deletions,
     )
@@ -192,7 +192,7 @@ def view_of_plan(found: SyncPlan) -> View:
 )
 def why(
     session: Session,
-    scope: Settings,
+    rules: Settings,
     file: Annotated[
         Path,
         typer.Argument(
@@ -219,7 +219,7 @@ def why(
         root = str(_work_tree(file)) if root is None else root
     assert root is not None
     folder = None if session.address else session.folder
-    explanation = explain(root, file, ref=ref, store=folder, config=scope.config(root, ref))
+    explanation = explain(root, file, ref=ref, store=folder, config=rules.config())
     return session.show(explanation, view_of_explanation)
 
 

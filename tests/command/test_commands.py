@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import import_module
@@ -83,6 +85,15 @@ CASES = {
     ),
     "rename": Case("rename shop kiosk", library.RenameReport, "shop -> kiosk: 5 rows in kiosk"),
     "cancel": Case("cancel kiosk", library.CancelRequest, "kiosk: no sync is under way", (), 1),
+    "config": Case(
+        "config {tree} --set max_files=99",
+        library.ConfigReport,
+        "include = none  [default]",
+        ("max_files = 99 files  [command line]", "At most so many files, by the order"),
+    ),
+    "config --short": Case(
+        "config --short", library.ConfigReport, "SETTING ", ("lock_timeout         30.0 seconds ",)
+    ),
     "prune": Case("prune", library.PruneReport, "cache: 0 vectors dropped"),
     "drop": Case("drop kiosk --yes", library.DropReport, "kiosk: dropped, 5 rows of kiosk"),
 }
@@ -93,39 +104,35 @@ def test_every_command_has_a_case() -> None:
     for group in GROUPS:
         import_module(f"reposync.command.{group}")
     named = {command.name for command in app.registered_commands}
-    assert named == {name.split()[0] for name in CASES}
+    assert named == {name.split(" ")[0] for name in CASES}
 
 
-def ran(folder: Path, tree: Path, store: Path, env: dict[str, str], how: str) -> dict[str, Ran]:
-    """What each command said, one after the other."""
-    import shutil
-
+def commands_in(folder: Path, tree: Path, store: Path, *more: str) -> list[list[str]]:
+    """The commands of all cases, to be run in an empty folder, with a copy of the store."""
     shutil.copytree(store, folder / "store")
     words = {"tree": str(tree), "store": str(folder / "store"), "out": str(folder)}
-    commands = [
-        [word.format(**words).replace("~", " ") for word in case.arguments.split()]
-        + (["--json"] if how == "json" else [])
-        for case in CASES.values()
-    ]
-    env = {**env, "REPOSYNC_STORE": str(folder / "store")}
-    found = several(commands, env, terminal=how == "terminal", cwd=folder)
-    return dict(zip(CASES, found, strict=True))
+    commands = []
+    for case in CASES.values():
+        command = [word.format(**words).replace("~", " ") for word in case.arguments.split()]
+        named = {"--store", "config"} & set(command)
+        commands.append([*command, *([] if named else ["--store", words["store"]]), *more])
+    return commands
 
 
 @pytest.fixture(scope="module")
 def outputs(
-    tmp_path_factory: pytest.TempPathFactory,
-    tree: Path,
-    synced: tuple[Path, Ran],
-    env: dict[str, str],
+    tmp_path_factory: pytest.TempPathFactory, tree: Path, store: Path, env: dict[str, str]
 ) -> dict[str, tuple[Path, dict[str, Ran]]]:
     """What each command said: in a pipe, on a terminal, and as JSON; with the folder it was in."""
-    assert synced[1].code == 0, synced[1]
-    made = {}
-    for how in ("pipe", "terminal", "json"):
-        folder = tmp_path_factory.mktemp("o")
-        made[how] = (folder, ran(folder, tree, synced[0], env, how))
-    return made
+    folders = {how: tmp_path_factory.mktemp("o") for how in ("pipe", "json", "terminal")}
+    plain = commands_in(folders["pipe"], tree, store)
+    as_json = commands_in(folders["json"], tree, store, "--json")
+    runs = several(plain + as_json, env)
+    seen = several(commands_in(folders["terminal"], tree, store), env, terminal=True)
+    said = {"pipe": runs[: len(CASES)], "json": runs[len(CASES) :], "terminal": seen}
+    return {
+        how: (folder, dict(zip(CASES, said[how], strict=True))) for how, folder in folders.items()
+    }
 
 
 def test_the_first_sync(synced: tuple[Path, Ran]) -> None:
@@ -188,18 +195,14 @@ def test_as_json(outputs: dict[str, tuple[Path, dict[str, Ran]]], name: str) -> 
 def test_lists_come_in_pages(env: dict[str, str], store: Path) -> None:
     """A part of a list says so on standard error, and where the next one begins in its JSON."""
     ask = ["files", "shop", "--store", str(store)]
-    ran = in_a_pipe([*ask, "--limit", "2"], env)
-    assert len(ran.out.splitlines()) == 3
-    assert ran.err == "reposync: 2 of 6 files; --limit 0 shows all\n"
-    seen: list[str] = []
-    more: list[str] = []
-    for _ in range(3):
-        (ran,) = several([[*ask, "--limit", "2", "--json", *more]], env)
-        page = Page[FileEntry].model_validate_json(ran.out)
-        seen += [entry.path for entry in page.items]
-        more = ["--cursor", str(page.next_cursor)]
-    assert page.next_cursor is None
-    assert len(set(seen)) == 6
+    shown, told = several([[*ask, "--limit", "4"], [*ask, "--limit", "4", "--json"]], env)
+    assert len(shown.out.splitlines()) == 6
+    assert shown.out.endswith("reposync: 4 of 6 files; --limit 0 shows all\n")
+    page = Page[FileEntry].model_validate_json(told.out)
+    ran = in_a_pipe([*ask, "--limit", "4", "--json", "--cursor", str(page.next_cursor)], env)
+    rest = Page[FileEntry].model_validate_json(ran.out)
+    assert (ran.err, rest.next_cursor) == ("", None)
+    assert len({entry.path for entry in page.items + rest.items}) == 6
 
 
 def test_status_of_several(env: dict[str, str], own_store: Path, tmp_path: Path) -> None:
@@ -237,13 +240,13 @@ def test_colours_as_the_environment_asks(env: dict[str, str], store: Path) -> No
 def test_the_bar_is_for_terminals(env: dict[str, str], tree: Path, own_store: Path) -> None:
     """A sync shows how far it is on a terminal, unless it is to be quiet; -v shows the log."""
     sync = ("sync", str(tree), "--name", "shop", "--full", "--store", str(own_store))
-    shown, quiet = several([sync, [*sync, "--quiet"]], env, terminal=True)
+    commands = [sync, [*sync, "--quiet"], [*sync, "--quiet", "--verbose"]]
+    shown, quiet, logged = several(commands, env, terminal=True)
     assert "file/s" in shown.out
     assert quiet.out == ""
-    ran = in_a_pipe([*sync, "--verbose"], env)
-    assert "file/s" not in ran.err
-    assert "INFO reposync" in ran.err
-    assert "sync.started" in ran.err
+    assert "file/s" not in logged.out
+    assert "INFO reposync" in logged.out
+    assert "sync.started" in logged.out
 
 
 def test_a_setting(env: dict[str, str], tree: Path, own_store: Path) -> None:
@@ -261,6 +264,51 @@ def test_a_setting(env: dict[str, str], tree: Path, own_store: Path) -> None:
     assert library.SyncPlan.model_validate_json(less.out).files.skipped == 1
 
 
+def test_settings_from_all_places(env: dict[str, str], tree: Path, tmp_path: Path) -> None:
+    """The command line comes before variables, and they before the file; the repository can only
+    narrow."""
+    (tmp_path / "sync.toml").write_text("max_files = 1\ndeadline = 1\nlock_timeout = 1\n")
+    (tmp_path / "reposync.toml").write_text('exclude = ["old/"]\nmax_files = 4\n')
+    env = {**env, "REPOSYNC_MAX_FILES": "2", "REPOSYNC_DEADLINE": "2"}
+    options = ("--config", str(tmp_path / "sync.toml"), "--set", "max_files=3", "--deadline", "3")
+    told, short, slip = several(
+        [
+            ("config", *options, "--json"),
+            ("config", str(tmp_path), "--short"),
+            ("config", "--set", "max_flies=3"),
+        ],
+        env,
+    )
+    report = library.ConfigReport.model_validate_json(told.out)
+    found = {one.name: (one.value, one.origin) for one in report.settings}
+    assert found["max_files"] == (3, "argument")
+    assert found["deadline"] == (3, "argument")
+    assert found["lock_timeout"] == (1, f"file {tmp_path / 'sync.toml'}")
+    assert re.search(r"exclude +old/ +repository: reposync.toml\n", short.out)
+    assert re.search(r"max_files +2 files +environment variable REPOSYNC_MAX_FILES", short.out)
+    assert "max_files: not for a repository to say" in short.out
+    assert (slip.code, "did you mean max_files?" in slip.out) == (2, True)
+
+
+def test_ways_to_search(env: dict[str, str], own_store: Path) -> None:
+    """By words, in one folder, in one language; nothing found ends with 1, as with grep."""
+    store = ("--store", str(own_store))
+    words, folder, language, nothing = several(
+        [
+            ("search", "insufficient", "--mode", "lexical", *store),
+            ("search", "bread", "--path", "bank/", *store),
+            ("search", "bread", "--language", "markdown", *store),
+            ("search", "zzzqqq", "--mode", "lexical", *store),
+        ],
+        env,
+    )
+    heads = re.compile(r"^(\S+):\d+-\d+  ", re.MULTILINE)
+    assert set(heads.findall(words.out)) == {"bank/account.py"}
+    assert set(heads.findall(folder.out)) == {"bank/account.py"}
+    assert set(heads.findall(language.out)) == {"weather.md"}
+    assert (nothing.code, nothing.out) == (1, "nothing found for 'zzzqqq'\n")
+
+
 # -- the program ---------------------------------------------------------------------------------
 
 
@@ -274,7 +322,7 @@ def test_help_and_version(env: dict[str, str]) -> None:
         assert "Usage: reposync" in ran.out
         assert max(map(len, ran.out.splitlines())) <= COLUMNS
         if command:
-            assert all(word in ran.out for word in ("--store", "--json", "Examples", "--quiet"))
+            assert all(word in ran.out for word in ("--json", "--quiet", "Examples", "reposync "))
     for panel in ("Index", "Search and look", "Check and mend", "Copy", "Manage"):
         assert f"─ {panel} ─" in runs[0].out
 
@@ -284,16 +332,15 @@ def test_looking_loads_no_chroma(env: dict[str, str], store: Path) -> None:
     code = (
         "import sys\n"
         "from reposync.command.program import run\n"
-        "assert run(sys.argv[1:]) == 0\n"
+        "for command in sys.argv[1:]:\n"
+        "    assert run(command.split()) == 0\n"
         "heavy = {'chromadb', 'onnxruntime', 'tokenizers', 'numpy', 'rich.table'}\n"
         "assert not heavy & sys.modules.keys(), heavy & sys.modules.keys()\n"
     )
-    import sys
-
     program = (sys.executable, "-c", code)
-    for command in (["status"], ["files", "shop", "--json"], ["history"]):
-        ran = in_a_pipe([*command, "--store", store], env, program=program)
-        assert (ran.code, ran.err) == (0, "")
+    asked = {**env, "REPOSYNC_STORE": str(store)}
+    ran = in_a_pipe(["status", "files shop --json", "history", "list"], asked, program=program)
+    assert (ran.code, ran.err) == (0, "")
     helped = code.replace(", 'rich.table'", "")
     ran = in_a_pipe(["--help"], env, program=(sys.executable, "-c", helped))
     assert (ran.code, ran.err) == (0, "")
@@ -313,11 +360,10 @@ def test_the_script_is_the_program() -> None:
 @pytest.mark.parametrize(
     ("words", "expected"),
     [
-        ("reposync sta", {"status"}),
         ("reposync status sh", {"shop"}),
         ("reposync search x --name ", {"shop"}),
+        ("reposync search x --path bank/", {"bank/account.py"}),
         ("reposync status --store /no/such/folder s", set()),
-        ("reposync status --store http://127.0.0.1:9 s", set()),
     ],
 )
 def test_completion(env: dict[str, str], store: Path, words: str, expected: set[str]) -> None:
