@@ -12,7 +12,7 @@ from reposync.command.chosen import Settings
 from reposync.command.options import Collection, MaybeSource, Ref, Repository, command
 from reposync.command.output import Column, Fields, Table, View
 from reposync.command.session import Session
-from reposync.command.words import count, seconds
+from reposync.command.words import count, in_options, seconds
 from reposync.errors import StoreUnavailable
 
 if TYPE_CHECKING:
@@ -85,13 +85,8 @@ def _advice(name: str) -> str:
 
 
 def _findings(findings: Sequence[Finding]) -> list[Table | Fields]:
-    columns = [
-        Column("kind", "word"),
-        Column("file", "path"),
-        Column("row", "path"),
-        Column("what"),
-    ]
-    rows = [(one.kind, one.path, one.id, one.detail) for one in findings[:SHOWN]]
+    columns = [Column("kind", "word"), Column("where", "path"), Column("what")]
+    rows = [(one.kind, one.path or one.id, one.detail) for one in findings[:SHOWN]]
     return [Table(columns, rows), *_more(len(findings) - SHOWN)]
 
 
@@ -150,14 +145,15 @@ def view_of_repair(report: RepairReport) -> View:
     if report.steps:
         columns = [Column("kind", "word"), Column("where", "path"), Column("remedy")]
         rows = [
-            (step.finding.kind, step.finding.path or step.finding.id, step.detail)
+            (step.finding.kind, step.finding.path or step.finding.id, in_options(step.detail))
             for step in report.steps[:SHOWN]
         ]
         parts += [Table(columns, rows), *_more(len(report.steps) - SHOWN)]
     if report.warnings:
         parts.append(Fields([("warning", warning) for warning in report.warnings]))
     if report.left is not None and report.left.findings:
-        parts += [Fields([("left", "what is found still:")]), *_findings(report.left.findings)]
+        kinds = ", ".join(f"{number} {kind}" for kind, number in report.left.counts.items())
+        parts.append(Fields([("left", f"{kinds}, as `reposync verify` shows")]))
     return View(report.repository, verdict, parts)
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import shutil
 import sys
 import textwrap
@@ -14,6 +13,7 @@ from contextlib import contextmanager, suppress
 import typer
 
 from reposync.command import exits
+from reposync.command.words import in_options
 from reposync.errors import SyncError
 
 INTERRUPTED = "interrupted; what was done is kept: run it again, and it goes on from there"
@@ -30,7 +30,7 @@ def told(*, as_json: bool) -> Iterator[None]:
     except SyncError as error:
         code = exits.code_of(error)
         tell(
-            _in_options(str(error)),
+            in_options(str(error)),
             type(error).__name__,
             code,
             as_json=as_json,
@@ -69,14 +69,6 @@ def _wrapped(text: str) -> str:
         return text
     width = shutil.get_terminal_size().columns
     return textwrap.fill(text, width, break_long_words=False, break_on_hyphens=False)
-
-
-def _in_options(message: str) -> str:
-    """A message of the library, with its arguments as the command has them."""
-    message = re.sub(r"\bpath=(?=['\"])", "PATH ", message).replace("path=", "PATH")
-    message = re.sub(r"\b(name|collection|store|ref)=(?=\S)(?![.,;])", r"--\1 ", message)
-    message = re.sub(r"\b(name|collection|store|ref)=", r"--\1", message)
-    return message.replace("allow_deletions=True", "--allow-deletions")
 
 
 def _result(error: SyncError) -> object | None:

@@ -71,11 +71,13 @@ def _view_of_unknown(session: Session, found: RepositoryStatus) -> View:
 
 def view_of_status(found: RepositoryStatus) -> View:
     """How a repository is."""
-    pairs = [
-        ("source", found.path),
-        ("collection", f"{found.collection}, {count(found.chunks, 'chunk')}"),
-        ("files", f"{found.files} noted"),
-    ]
+    pairs = []
+    if found.collection is not None:
+        pairs = [
+            ("source", found.path),
+            ("collection", f"{found.collection}, {count(found.chunks, 'chunk')}"),
+            ("files", f"{found.files} noted"),
+        ]
     if found.state in ("syncing", "interrupted") and found.progress is not None:
         pairs.append(("progress", _how_far(found.progress)))
     if found.last_good is not None:
