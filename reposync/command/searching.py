@@ -106,9 +106,11 @@ def view_of_search(found: SearchResult) -> View:
 def _listing(hit: Hit, *, named: bool) -> Listing:
     lines = textwrap.dedent(hit.text).strip("\n").splitlines()
     shown = [*lines[:SHOWN_LINES], *(["..."] if len(lines) > SHOWN_LINES else [])]
+    cell = f" cell {hit.cell}" if hit.cell else ""
     symbol = f"{hit.symbol}  " if hit.symbol else ""
+    repository = f"{hit.repository}: " if named else ""
     return Listing(
-        where=f"{f'{hit.repository}: ' if named else ''}{hit.path}:{hit.start_line}-{hit.end_line}",
+        where=f"{repository}{hit.path}{cell}:{hit.start_line}-{hit.end_line}",
         about=f"{symbol}({hit.score:.2f})",
         text="\n".join(shown),
         language=hit.language,
