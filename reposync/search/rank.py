@@ -148,20 +148,31 @@ class Scope:
 
     # -- by words --------------------------------------------------------------------------------
 
-    def by_words(self, words: Sequence[str], depth: int) -> Ranking:
-        """The chunks with the best BM25, of those with any of `words`."""
+    def by_words(self, words: Sequence[str], depth: int, least: int = 0) -> Ranking:
+        """The chunks with the best BM25, of those with any of `words`.
+
+        Args:
+            words: see `query_words`.
+            depth: how many at most.
+            least: if there are not so many with a telling word, others are looked up, too.
+        """
         with usable():
-            terms = self._telling(words)
-            if not terms:
-                return []
-            matched = " OR ".join(f'"{term}"' for term in terms)  # none has a quote in it
-            values: tuple[object, ...] = (NAMES_WEIGHT, NAMES_WEIGHT, matched, depth)
-            query = _BEST
-            if not self._is_all:
-                query, values = _BEST_WANTED, (*values[:3], self._language, depth)
-            found = [(int(row), float(score)) for row, score in self._db.execute(query, values)]
+            telling, others = self._by_how_telling(words)
+            found = self._best(telling, depth)
+            if others and len(found) < least:
+                found = self._best(telling + others, depth)
             places = {row: self._place(row) for row, _ in found}
         return sorted(found, key=lambda one: (-one[1], places[one[0]]))
+
+    def _best(self, words: Sequence[str], depth: int) -> Ranking:
+        if not words:
+            return []
+        matched = " OR ".join(f'"{word}"' for word in words)  # none has a quote in it
+        values: tuple[object, ...] = (NAMES_WEIGHT, NAMES_WEIGHT, matched, depth)
+        query = _BEST
+        if not self._is_all:
+            query, values = _BEST_WANTED, (*values[:3], self._language, depth)
+        return [(int(row), float(score)) for row, score in self._db.execute(query, values)]
 
     def _place(self, number: int) -> tuple[int, int]:
         """Where a chunk stands among equals: as its file does, and within that as in the file."""
@@ -172,25 +183,23 @@ class Scope:
         place, position = self._db.execute(query, (number,)).fetchone()
         return place, position
 
-    def _telling(self, words: Sequence[str]) -> list[str]:
-        """The rarest words, until they occur in `MOST_SHARES` times all chunks, taken together.
+    def _by_how_telling(self, words: Sequence[str]) -> tuple[list[str], list[str]]:
+        """The rarest words, until they occur in `MOST_SHARES` times all chunks, and the others.
 
-        So a page of text can be a query, too, and takes no longer than some words. What is left
-        out says least; and to a word that is in half of all chunks SQLite gives no weight at all.
+        So a page of text can be a query, too. What is left out says least; and to a word that is in half of all chunks SQLite gives no weight at all.
         """
         count = "SELECT count(*) FROM words WHERE words MATCH ?"
         total = int(self._db.execute("SELECT count(*) FROM chunks").fetchone()[0])
         counts = {
             word: int(self._db.execute(count, (f'"{word}"',)).fetchone()[0]) for word in words
         }
-        telling: list[str] = []
+        ranked = sorted(filter(counts.get, words), key=counts.__getitem__)
         left = MOST_SHARES * total
-        for word in sorted(filter(counts.get, words), key=counts.__getitem__):
+        for taken, word in enumerate(ranked):
             left -= counts[word]
-            if telling and (left < 0 or 2 * counts[word] > total):
-                break
-            telling.append(word)
-        return telling
+            if taken and (left < 0 or 2 * counts[word] > total):
+                return ranked[:taken], ranked[taken:]
+        return ranked, []
 
 
 _BEST = (

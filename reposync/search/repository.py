@@ -141,7 +141,8 @@ class _Search:
             if self.vector is not None:
                 ranks["dense_rank"] = scope.by_meaning(self.vector, depth)
             if mode != "dense":
-                ranks["lexical_rank"] = scope.by_words(query_words(asked.text), depth)
+                least = asked.count if mode == "lexical" else 0
+                ranks["lexical_rank"] = scope.by_words(query_words(asked.text), depth, least)
             ranking = fuse(*ranks.values()) if mode == "hybrid" else next(iter(ranks.values()))
             hits, gone = make_hits(index, ranking, truth, asked.count, ranks)
         found = SearchResult(

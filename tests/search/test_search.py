@@ -132,6 +132,16 @@ def test_words_find_names_whole_and_in_parts(folder: Desk, query: str, path: str
     assert search(folder, query, mode="lexical")[0].path == path
 
 
+def test_a_common_word_finds_as_many_as_are_asked_for(folder: Desk) -> None:
+    """A word that most chunks have says little, and yet all that have it can be had."""
+    folder.write_many(30)
+    folder.sync()
+    result = search(folder, "note 07", mode="lexical", n_results=30)
+    assert len(result) == 30
+    assert result[0].path == "note07.txt"
+    assert {hit.path for hit in result} == {f"note{number:02}.txt" for number in range(30)}
+
+
 def test_paths_and_symbols_weigh_more_than_text(folder: Desk) -> None:
     """What is called so comes before what merely mentions it."""
     assert paths(search(folder, "wheel", mode="lexical")) >= {
