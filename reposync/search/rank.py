@@ -186,7 +186,8 @@ class Scope:
     def _by_how_telling(self, words: Sequence[str]) -> tuple[list[str], list[str]]:
         """The rarest words, until they occur in `MOST_SHARES` times all chunks, and the others.
 
-        So a page of text can be a query, too. What is left out says least; and to a word that is in half of all chunks SQLite gives no weight at all.
+        So a page of text can be a query, too. What is left out says least; and to a word that is in
+        half of all chunks SQLite gives no weight at all.
         """
         count = "SELECT count(*) FROM words WHERE words MATCH ?"
         total = int(self._db.execute("SELECT count(*) FROM chunks").fetchone()[0])

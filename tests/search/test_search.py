@@ -308,7 +308,7 @@ def test_filters_that_let_nothing_through_say_so(folder: Desk) -> None:
 
 
 @settings(
-    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 @given(
     query=st.text(min_size=1)
