@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import unquote, urlsplit
 
 from reposync.errors import ConfigError, StoreUnavailable
+from reposync.store import chroma_settings
 
 if TYPE_CHECKING:
     from chromadb.api.client import Client
@@ -29,7 +30,7 @@ def connect(address: str) -> Client:
     host, port, ssl, headers, shown = _parse(address)
     import chromadb
     import httpx
-    from chromadb.config import DEFAULT_DATABASE, DEFAULT_TENANT, Settings
+    from chromadb.config import DEFAULT_DATABASE, DEFAULT_TENANT
 
     try:
         # Chroma's own client would wait for an answer for ever.
@@ -45,8 +46,7 @@ def connect(address: str) -> Client:
             port,
             ssl=ssl,
             headers=headers,
-            # Not what a file ".env" in the current folder, maybe a stranger's, says.
-            settings=Settings(anonymized_telemetry=False, _env_file=None),  # type: ignore[call-arg]
+            settings=chroma_settings(),
             tenant=os.environ.get("CHROMA_TENANT") or DEFAULT_TENANT,
             database=os.environ.get("CHROMA_DATABASE") or DEFAULT_DATABASE,
         )

@@ -8,9 +8,15 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from reposync.errors import ConfigError, UnknownRepository
-from reposync.manifest import Manifest, RepositoryKey, RepositoryRecord
+from reposync.manifest import (
+    Manifest,
+    ManifestDamaged,
+    RepositoryKey,
+    RepositoryRecord,
+    is_damaged,
+)
 from reposync.naming import nearest
-from reposync.state import open_state, read_state
+from reposync.state import manifest_path, open_state, read_state
 from reposync.store import Store
 
 
@@ -69,15 +75,23 @@ def opened(
     Raises:
         UnknownRepository: no repository of that name was ever synced into the store.
         ConfigError: there are several, in different collections.
+        ManifestError: the local state cannot be read.
     """
-    with open_state(store) if write else read_state(store) as manifest:
-        if manifest is None:
-            raise UnknownRepository(
-                f"Nothing was ever synced into {store.address}. Sync a repository, or pass another"
-                " store."
-            )
+    with open_state(store) if write else read_state(store) as found:
+        manifest = known(store, found)
         key, record = find_repository(store, manifest, name, collection)
         yield Opened(store, manifest, key, record)
+
+
+def known(store: Store, manifest: Manifest | None) -> Manifest:
+    """The manifest of a store that must have one; raises as `opened`."""
+    if manifest is not None:
+        return manifest
+    if store.kind != "memory" and is_damaged(path := manifest_path(store)):
+        raise ManifestDamaged(f"{path} cannot be read. Sync again: it is rebuilt from Chroma.")
+    raise UnknownRepository(
+        f"Nothing was ever synced into {store.address}. Sync a repository, or pass another store."
+    )
 
 
 def find_repository(

@@ -31,7 +31,7 @@ from typing import TYPE_CHECKING
 from reposync.collection import Collection
 from reposync.errors import IndexDamaged
 from reposync.freshness import STATE_FOLDER
-from reposync.store import Store
+from reposync.store import Store, chroma_settings
 
 if TYPE_CHECKING:
     import numpy as np
@@ -150,11 +150,8 @@ def check(folder: str, tenant: str, database: str, name: str) -> None:
     Those that were given up before are no new damage.
     """
     import chromadb
-    from chromadb.config import Settings
 
-    client = chromadb.PersistentClient(
-        folder, Settings(anonymized_telemetry=False), tenant=tenant, database=database
-    )
+    client = chromadb.PersistentClient(folder, chroma_settings(), tenant=tenant, database=database)
     collection = Store(client).find(name)
     if collection is not None:
         collection.check_index(besides=read_given_up(Path(folder), collection.id))

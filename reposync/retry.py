@@ -61,6 +61,8 @@ _DENIED_TYPES = frozenset({"ChromaAuthError", "AuthenticationError", "Permission
 _GONE_TYPES = frozenset({"NotFoundError"})
 
 _TRANSIENT_TEXT = re.compile(r"could not connect|database is locked|\(code: 5\)", re.IGNORECASE)
+# Of a server, for a collection that was deleted after it had been looked up.
+_GONE_TEXT = re.compile(r"missing \w+ segment", re.IGNORECASE)
 _REFUSED_TEXT = re.compile(r"too many sql variables", re.IGNORECASE)
 
 # What Chroma 1.5 says when its HNSW files and its log disagree or cannot be read.
@@ -90,7 +92,7 @@ def fault_of(error: BaseException) -> Fault:
         (Fault.DISK, bool(_DISK_TEXT.search(text))),
         (Fault.DAMAGED, bool(_DAMAGE_TEXT.search(text))),
         (Fault.DENIED, bool(names & _DENIED_TYPES) or status in _DENIED_STATUS),
-        (Fault.GONE, bool(names & _GONE_TYPES) or status == 404),
+        (Fault.GONE, bool(names & _GONE_TYPES or _GONE_TEXT.search(text)) or status == 404),
         (Fault.TRANSIENT, status in _TRANSIENT_STATUS or bool(_TRANSIENT_TEXT.search(text))),
         (Fault.REFUSED, status in _REFUSED_STATUS or bool(_REFUSED_TEXT.search(text))),
         (Fault.TRANSIENT, bool(names & _TRANSIENT_TYPES)),

@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from chromadb.api import ClientAPI
     from chromadb.api.client import Client
     from chromadb.api.models.Collection import Collection as ChromaCollection
-    from chromadb.config import System
+    from chromadb.config import Settings, System
 
 T = TypeVar("T")
 
@@ -61,6 +61,17 @@ def default_folder() -> Path:
     from platformdirs import user_data_path
 
     return user_data_path("reposync") / "chroma"
+
+
+def chroma_settings() -> Settings:
+    """Settings for a client of ours: no telemetry, and nothing that a file ``.env`` says.
+
+    Chroma would read it in the current folder, which may be a stranger's repository, and import
+    classes that it names.
+    """
+    from chromadb.config import Settings
+
+    return Settings(anonymized_telemetry=False, _env_file=None)  # type: ignore[call-arg]
 
 
 class Store:
@@ -190,7 +201,6 @@ class Store:
         assert self.folder is not None
         import chromadb
         from chromadb.api.client import Client
-        from chromadb.config import Settings
 
         with _opening:
             try:
@@ -198,9 +208,7 @@ class Store:
                 if live:
                     self._client = Client(settings=live[0].settings)
                 else:
-                    self._client = chromadb.PersistentClient(
-                        path=str(self.folder), settings=Settings(anonymized_telemetry=False)
-                    )
+                    self._client = chromadb.PersistentClient(str(self.folder), chroma_settings())
             except Exception as error:
                 raise _ours(error, f"opening {self.folder}", StoreUnavailable) from error
             _births.setdefault(cast("Client", self._client)._system, os.getpid())  # noqa: SLF001

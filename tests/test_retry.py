@@ -51,6 +51,7 @@ TRANSIENT = {
 }
 FINAL = {
     "not found": behind(404, chroma.NotFoundError("no such collection")),
+    "deleted meanwhile": behind(500, Exception("Missing field: [Missing metadata segment]")),
     "404": behind(404),
     "400": behind(400),
     "401": behind(401, chroma.ChromaAuthError("who?")),

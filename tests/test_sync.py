@@ -569,6 +569,16 @@ def test_every_spelling_of_a_path_is_the_same_folder(
         assert result.store.lock_acquisitions == 0
 
 
+@pytest.mark.folder_only
+def test_the_repositorys_env_file_is_not_heeded(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Chroma would take settings from a file in the current folder, and import what they name."""
+    desk.write(".env", "chroma_api_impl=evil.Evil\nchroma_sysdb_impl=evil.Evil\n")
+    monkeypatch.chdir(desk.root)
+    assert desk.sync().ok
+
+
 def test_the_name_is_the_folders_by_default(desk: Desk) -> None:
     """Without a name, the repository is called as its folder is."""
     result = desk.sync(name=None)

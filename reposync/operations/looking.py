@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from contextlib import ExitStack, closing, contextmanager
 
 from reposync.errors import UnknownRepository
-from reposync.manifest import Manifest
-from reposync.opened import Opened, opened
+from reposync.manifest import Manifest, ManifestDamaged
+from reposync.opened import Opened, known, opened
 from reposync.state import read_state
 from reposync.store import Store
 
@@ -24,7 +24,7 @@ def looked_up(
     with closing(Store(store)) as place, ExitStack() as stack:
         try:
             found = stack.enter_context(opened(place, name, collection))
-        except UnknownRepository:
+        except (UnknownRepository, ManifestDamaged):
             found = None
         yield place, found
 
@@ -42,11 +42,7 @@ def known_store(store: object) -> Iterator[tuple[Store, Manifest]]:
 
     Raises:
         UnknownRepository: there is none.
+        ManifestError: it cannot be read.
     """
     with closing(Store(store)) as place, read_state(place) as manifest:
-        if manifest is None:
-            raise UnknownRepository(
-                f"Nothing was ever synced into {place.address}. Sync a repository, or pass another"
-                " store."
-            )
-        yield place, manifest
+        yield place, known(place, manifest)

@@ -17,7 +17,7 @@ from reposync.collection import Collection
 from reposync.errors import SyncError
 from reposync.operations.examine import index_problem, label
 from reposync.probe import chromas_database, last_words, read_given_up, run_child
-from reposync.store import Store
+from reposync.store import Store, chroma_settings
 
 SECONDS = 60
 SAMPLE_ROWS = 200
@@ -83,9 +83,8 @@ def sample(folder: str) -> None:
             _say(named, "faults", problem)
     _say("", "begin", 0)
     import chromadb
-    from chromadb.config import Settings
 
-    settings = Settings(anonymized_telemetry=False)
+    settings = chroma_settings()
     chromadb.PersistentClient(folder, settings)
     for named, tenant, database, name in sound:
         _say(named, "begin", 0)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -26,6 +27,8 @@ def new_folder(given: str | os.PathLike[str], *, outside: Path | None = None) ->
     Raises:
         ConfigError: it cannot be made there.
     """
+    if isinstance(given, str) and re.match(r"https?://", given):
+        raise ConfigError(f"{given!r} is an address, and must be a folder. Pass one.")
     try:
         folder = Path(given).expanduser().resolve()
         there = os.path.lexists(folder)

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from reposync.errors import EmbeddingMismatch, ManifestError, UnknownRepository
-from reposync.manifest import Manifest, RepositoryKey, RepositoryRecord, is_damaged
-from reposync.opened import find_repository
-from reposync.state import manifest_path
+from reposync.errors import EmbeddingMismatch, UnknownRepository
+from reposync.manifest import Manifest, RepositoryKey, RepositoryRecord
+from reposync.opened import find_repository, known
 from reposync.store import Store
 
 
@@ -40,15 +39,7 @@ def find_places(
         ManifestError: the manifest is damaged.
         EmbeddingMismatch: the one that was asked for, or all, were synced with another model.
     """
-    if manifest is None and store.kind != "memory" and is_damaged(manifest_path(store)):
-        raise ManifestError(
-            f"{manifest_path(store)} cannot be read. Sync again: it is rebuilt from the collection."
-        )
-    if manifest is None:
-        raise UnknownRepository(
-            f"Nothing was ever synced into {store.address}. Call sync_repository first, or pass"
-            " the store= that it was called with."
-        )
+    manifest = known(store, manifest)
     if name is not None:
         found = [find_repository(store, manifest, name, collection)]
     else:

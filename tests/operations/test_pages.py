@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable, Iterator
+from functools import partial
 from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,6 +15,7 @@ from support import Desk, HashEmbedding, make_folder
 
 from reposync import (
     ConfigError,
+    ManifestError,
     Page,
     SyncConfig,
     UnknownRepository,
@@ -300,6 +302,15 @@ ASKS: dict[str, Callable[[Manifest, float], object]] = {
     "totals": lambda m, _: (m.totals("t", "d"), m.totals_of(REPO), m.count_rows(REPO)),
     "last run": lambda m, _: (m.last_run(REPO), m.last_good_run(REPO)),
 }
+
+
+@pytest.mark.folder_only
+def test_a_damaged_manifest_is_told(desk: Desk) -> None:
+    """That the local state cannot be read is not taken for a store that nothing was synced into."""
+    desk.manifest.write_bytes(b"noise " * 1000)
+    for look in (list_repositories, sync_history, partial(list_files, "repo")):
+        with pytest.raises(ManifestError, match="Sync again"):
+            look(store=desk.store)
 
 
 @pytest.mark.parametrize("what", ASKS)

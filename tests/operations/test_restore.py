@@ -132,6 +132,8 @@ def test_nothing_is_overwritten(desk: Desk, memory: ClientAPI) -> None:
         restore_store(above / "saved", store=memory)  # type: ignore[arg-type]
     with pytest.raises(ConfigError, match="not a folder"):
         restore_store(above / "nowhere", store=above / "new")
+    with pytest.raises(ConfigError, match="address"):
+        restore_store(above / "saved", store="http://localhost:8000")
     with pytest.raises(ArchiveDamaged, match=r"no backup\.json"):
         restore_store(desk.folder, store=above / "new")
     assert snapshot(above) == before
