@@ -220,10 +220,10 @@ class SyncResult(Tabular):
             notes.append(f"{secrets} found in {count(files, 'file')} and not indexed")
         return "; ".join(notes)
 
-    def _file_counts(self) -> dict[str, int]:
+    def file_counts(self) -> dict[str, int]:
         return self.files.model_dump(exclude={"scanned"})
 
-    def _chunk_counts(self) -> dict[str, int]:
+    def chunk_counts(self) -> dict[str, int]:
         chunks = self.chunks
         return {
             "added": chunks.added,
@@ -237,8 +237,8 @@ class SyncResult(Tabular):
             f"{self.repository}: {self.status} in {duration(self.duration_seconds)}"
             + (" (took up an interrupted run)" if self.resumed else ""),
             f"  collection  {self.collection}, {count(self.chunks.total, 'chunk')}",
-            f"  files       {counts(self._file_counts())}",
-            f"  chunks      {counts(self._chunk_counts())}",
+            f"  files       {counts(self.file_counts())}",
+            f"  chunks      {counts(self.chunk_counts())}",
             *([f"  text        {text}"] if (text := self._text_notes()) else ()),
             *(f"  warning     {one_line(warning)}" for warning in self.warnings),
             *(f"  failed      {failure}" for failure in self.failures[:10]),
@@ -255,8 +255,8 @@ class SyncResult(Tabular):
         reasons = Counter[str](one.reason for one in self.skipped)
         rows = {
             "collection": d.join(d.code(self.collection), ", ", count(total, "chunk")),
-            "files": d.amounts(self._file_counts()),
-            "chunks": d.amounts(self._chunk_counts()),
+            "files": d.amounts(self.file_counts()),
+            "chunks": d.amounts(self.chunk_counts()),
             "skipped": d.amounts(reasons) if reasons else "",
             "text": self._text_notes(),
             "limits": self.limits,

@@ -54,6 +54,17 @@ def one_line(text: str) -> str:
     return printable(clipped(text))
 
 
+def data_size(number: float) -> str:
+    """Bytes: "812 bytes", "3.4 KiB", "1.2 GiB"."""
+    if number < 1024:
+        return f"{number:.0f} bytes"
+    for unit in ("KiB", "MiB"):
+        number /= 1024
+        if number < 1024:
+            return f"{number:.1f} {unit}"
+    return f"{number / 1024:.1f} GiB"
+
+
 def duration(seconds: float) -> str:
     """How long something took: "0.42 s", "3 min 20 s", "1 h 05 min"."""
     return f"{seconds:.2f} s" if seconds < 60 else about(seconds)

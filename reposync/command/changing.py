@@ -11,8 +11,8 @@ from reposync.command.chosen import Settings
 from reposync.command.options import Collection, Repository, command
 from reposync.command.output import View
 from reposync.command.session import Session
-from reposync.command.words import bytes_, count
 from reposync.errors import ConfigError
+from reposync.words import count, data_size
 
 if TYPE_CHECKING:
     from reposync.operations.drop import DropReport
@@ -107,6 +107,6 @@ def prune(session: Session) -> int:
 
 def view_of_prune(report: PruneReport) -> View:
     """How much smaller the cache is."""
-    dropped = f"{count(report.dropped, 'vector')} dropped ({bytes_(report.dropped_bytes)})"
-    kept = f"{report.kept} kept ({bytes_(report.kept_bytes)})"
-    return View("cache", f"{dropped}, {kept}; the file is {bytes_(report.file_bytes)} smaller")
+    dropped = f"{count(report.dropped, 'vector')} dropped ({data_size(report.dropped_bytes)})"
+    kept = f"{report.kept} kept ({data_size(report.kept_bytes)})"
+    return View("cache", f"{dropped}, {kept}; the file is {data_size(report.file_bytes)} smaller")

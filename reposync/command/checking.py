@@ -12,8 +12,9 @@ from reposync.command.chosen import Settings
 from reposync.command.options import Collection, MaybeSource, Ref, Repository, command
 from reposync.command.output import Column, Fields, Table, View
 from reposync.command.session import Session
-from reposync.command.words import count, in_options, seconds
+from reposync.command.words import in_options
 from reposync.errors import StoreUnavailable
+from reposync.words import count, duration
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -210,5 +211,5 @@ def view_of_health(report: HealthReport) -> View:
         (one.status, one.name, one.message + (f"\n-> {one.advice}" if one.advice else ""))
         for one in report.checks
     ]
-    verdict = f"{report.status} ({report.level}, {seconds(report.duration_seconds)})"
+    verdict = f"{report.status} ({report.level}, {duration(report.duration_seconds)})"
     return View(report.store, verdict, [Table(columns, rows)])

@@ -11,7 +11,8 @@ from reposync.command.chosen import Settings
 from reposync.command.options import Collection, Repository, command
 from reposync.command.output import Fields, View
 from reposync.command.session import Session
-from reposync.command.words import bytes_, count, moment, seconds
+from reposync.command.words import moment
+from reposync.words import count, data_size, duration
 
 if TYPE_CHECKING:
     from reposync.operations.backup import BackupCheck, BackupReport
@@ -59,13 +60,13 @@ def backup(
 
 def view_of_backup(report: BackupReport) -> View:
     """What was copied."""
-    verdict = f"copied {bytes_(report.bytes)} in {count(report.files, 'file')}"
+    verdict = f"copied {data_size(report.bytes)} in {count(report.files, 'file')}"
     pairs = [
         ("store", report.store),
         (
             "took",
-            f"{seconds(report.duration_seconds)}, of which the store was locked"
-            f" {seconds(report.hold_seconds)}",
+            f"{duration(report.duration_seconds)}, of which the store was locked"
+            f" {duration(report.hold_seconds)}",
         ),
         *_collections(report.collections),
         *(("left out", name) for name in report.left_out),
@@ -77,7 +78,7 @@ def view_of_backup(report: BackupReport) -> View:
 def view_of_check(report: BackupCheck) -> View:
     """Whether a backup is whole."""
     verdict = "sound" if report.ok else "DAMAGED"
-    about = f"{bytes_(report.bytes)} in {count(report.files, 'file')}"
+    about = f"{data_size(report.bytes)} in {count(report.files, 'file')}"
     pairs = [
         ("copy of", report.store),
         ("made", moment(report.created_at)),
@@ -102,10 +103,10 @@ def restore(session: Session, src: Copy) -> int:
 
 def view_of_restore(report: RestoreReport) -> View:
     """What was put in place."""
-    verdict = f"restored {bytes_(report.bytes)} in {count(report.files, 'file')}"
+    verdict = f"restored {data_size(report.bytes)} in {count(report.files, 'file')}"
     pairs = [
         ("backup", report.backup),
-        ("took", seconds(report.duration_seconds)),
+        ("took", duration(report.duration_seconds)),
         *_collections(report.collections),
     ]
     return View(report.path, verdict, [Fields(pairs)])
@@ -132,11 +133,11 @@ def export(
 
 def view_of_export(report: ExportReport) -> View:
     """What was written."""
-    verdict = f"exported {report.repository}, {bytes_(report.bytes)}"
+    verdict = f"exported {report.repository}, {data_size(report.bytes)}"
     pairs = [
         ("holds", f"{count(report.files, 'file')}, {count(report.chunks, 'chunk')}"),
         ("model", report.model),
-        ("took", seconds(report.duration_seconds)),
+        ("took", duration(report.duration_seconds)),
     ]
     if not report.ok:
         files, rows = count(report.unfinished, "file"), count(report.left_out, "row")
@@ -159,7 +160,7 @@ def import_(session: Session, patience: Settings, src: Copy, collection: Collect
 def view_of_import(report: ImportReport) -> View:
     """What was taken in."""
     resumed = ", took up an interrupted import" if report.resumed else ""
-    verdict = f"{report.status} in {seconds(report.duration_seconds)}{resumed}"
+    verdict = f"{report.status} in {duration(report.duration_seconds)}{resumed}"
     pairs = [
         ("collection", f"{report.collection}, {count(report.written, 'chunk')} written"),
         ("holds", f"{count(report.files, 'file')}, {count(report.chunks, 'chunk')}"),

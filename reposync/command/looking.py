@@ -18,8 +18,9 @@ from reposync.command.options import (
 )
 from reposync.command.output import Column, Fields, Table, View
 from reposync.command.session import Session
-from reposync.command.words import bytes_, count, moment, seconds
+from reposync.command.words import moment
 from reposync.naming import nearest
+from reposync.words import count, data_size, duration
 
 if TYPE_CHECKING:
     from reposync.operations.pages import FileEntry, RepositoryEntry
@@ -95,7 +96,7 @@ def view_of_status(found: RepositoryStatus) -> View:
 def _told(run: RunEntry) -> str:
     parts = [moment(run.started_at)]
     if run.duration_seconds is not None:
-        parts.append(f"in {seconds(run.duration_seconds)}")
+        parts.append(f"in {duration(run.duration_seconds)}")
     if run.commit:
         parts.append(f"commit {run.commit[:12]}{' (dirty)' if run.dirty else ''}")
     if run.branch:
@@ -198,7 +199,7 @@ def view_of_files(page: Page[FileEntry]) -> View:
             entry.path,
             entry.state,
             str(entry.chunks),
-            "" if entry.size is None else bytes_(entry.size),
+            "" if entry.size is None else data_size(entry.size),
             (entry.redo if entry.state == "unfinished" else entry.skip) or "",
         )
         for entry in page.items
@@ -248,7 +249,7 @@ def view_of_runs(page: Page[RunEntry], *, named: bool = True) -> View:
             moment(run.started_at),
             *([run.repository] if named else []),
             run.status,
-            "" if run.duration_seconds is None else seconds(run.duration_seconds),
+            "" if run.duration_seconds is None else duration(run.duration_seconds),
             _changes(run),
             str(run.chunks.total) if run.finished_at else "",
             f"{(run.commit or '')[:8]}{'+' if run.commit and run.dirty else ''}",

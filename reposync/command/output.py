@@ -6,10 +6,11 @@ What a report says is told as a `View`, a value; here, and nowhere else, it beco
 from __future__ import annotations
 
 import sys
-import unicodedata
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
+
+from reposync.words import printable
 
 if TYPE_CHECKING:
     from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
@@ -138,20 +139,8 @@ def is_fancy() -> bool:
 
 
 def clean(text: str) -> str:
-    """A repository's text without what a terminal would obey: escapes, and marks of direction."""
-    if text.isprintable():
-        return text
-    return "".join(map(_harmless, text))
-
-
-def _harmless(char: str) -> str:
-    if char in "\n\t":
-        return char
-    category = unicodedata.category(char)
-    steers = unicodedata.bidirectional(char) in ("LRE", "RLE", "PDF", "LRO", "RLO", "LRI", "RLI")
-    if category in ("Cc", "Cs", "Zl", "Zp") or steers or char == "\u2068" or char == "\u2069":
-        return char.encode("unicode_escape").decode("ascii")
-    return char
+    """A repository's text without what a terminal would obey, in lines of its own."""
+    return printable(text, keep="\n\t")
 
 
 def folded(path: str, width: int) -> list[str]:

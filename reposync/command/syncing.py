@@ -17,7 +17,7 @@ from reposync.command.chosen import Settings
 from reposync.command.options import Collection, Name, Ref, Source, command
 from reposync.command.output import Column, Fields, Table, View
 from reposync.command.session import Session
-from reposync.command.words import count, seconds
+from reposync.words import count, counts, duration
 
 if TYPE_CHECKING:
     from reposync.explanation import Explanation
@@ -96,20 +96,13 @@ def _cancelled_by_sigterm() -> Iterator[threading.Event]:
 
 def view_of_sync(result: SyncResult) -> View:
     """What a sync did."""
-    files, chunks = result.files, result.chunks
     pairs = [
-        ("collection", f"{result.collection}, {count(chunks.total, 'chunk')}"),
+        ("collection", f"{result.collection}, {count(result.chunks.total, 'chunk')}"),
         (
             "files",
-            f"{files.added} added, {files.updated} updated, {files.renamed} renamed,"
-            f" {files.deleted} deleted, {files.unchanged} unchanged, {files.skipped} skipped,"
-            f" {files.failed} failed",
+            counts(result.file_counts()),
         ),
-        (
-            "chunks",
-            f"{chunks.added} added, {chunks.deleted} deleted, {chunks.embedded} embedded,"
-            f" {chunks.reused} from the cache",
-        ),
+        ("chunks", counts(result.chunk_counts())),
     ]
     if result.encodings:
         kinds = ", ".join(sorted(set(result.encodings.values())))
@@ -127,7 +120,7 @@ def view_of_sync(result: SyncResult) -> View:
     if (more := len(result.failures) - SHOWN) > 0:
         pairs.append(("", f"... and {more} more, see --json"))
     resumed = ", took up an interrupted run" if result.resumed else ""
-    verdict = f"{result.status} in {seconds(result.duration_seconds)}{resumed}"
+    verdict = f"{result.status} in {duration(result.duration_seconds)}{resumed}"
     return View(result.repository, verdict, [Fields(pairs)])
 
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime, timezone
 
 from reposync.display.html import Html, element, join
-from reposync.words import duration
+from reposync.words import data_size, duration
 
 _UNITS = ("_seconds", "_bytes")
 _NARROW_SPACE = "\u202f"
@@ -36,7 +36,7 @@ def number(name: str, value: float) -> Html:
     if name.endswith("seconds"):
         return join(duration(value))
     if name.endswith("bytes"):
-        return join(_size(value))
+        return join(data_size(value))
     if isinstance(value, float) and not value.is_integer():
         return join(f"{value:.2f}")
     return integer(int(value))
@@ -86,11 +86,3 @@ def without_unit(name: str) -> str:
 def _between(items: Sequence[Html]) -> Sequence[object]:
     """The items, with what stands between them."""
     return [part for item in items for part in (", ", item)][1:]
-
-
-def _size(value: float) -> str:
-    for unit in ("bytes", "KiB", "MiB"):
-        if value < 1024:
-            return f"{value:.0f} {unit}" if unit == "bytes" else f"{value:.1f} {unit}"
-        value /= 1024
-    return f"{value:.1f} GiB"

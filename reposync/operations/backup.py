@@ -19,7 +19,7 @@ from reposync.operations.seal import Seal, problem_of, read_seal, write_seal
 from reposync.operations.staging import MARK, new_folder, require_space, staged
 from reposync.report import Report
 from reposync.store import Store
-from reposync.words import one_line
+from reposync.words import data_size, one_line
 
 SEAL, KIND, VERSION = "backup.json", "reposync-backup", 1
 
@@ -60,7 +60,7 @@ class BackupReport(Report):
 
     def __str__(self) -> str:
         lines = [
-            f"{self.path}: {megabytes(self.bytes)} in {self.files} files, copied in"
+            f"{self.path}: {data_size(self.bytes)} in {self.files} files, copied in"
             f" {self.duration_seconds:.2f} s, of which the store was locked"
             f" {self.hold_seconds:.2f} s",
             *_rows(self.collections),
@@ -102,7 +102,7 @@ class BackupCheck(Report):
         verdict = "sound" if self.ok else "DAMAGED"
         when = self.created_at.isoformat(" ", "seconds")
         lines = [
-            f"{self.path}: {verdict}, {megabytes(self.bytes)} in {self.files} files of {when}",
+            f"{self.path}: {verdict}, {data_size(self.bytes)} in {self.files} files of {when}",
             *_rows(self.collections),
             *(f"  problem     {problem}" for problem in self.problems),
             *(f"  warning     {warning}" for warning in self.warnings),
@@ -273,8 +273,3 @@ def _all_files(folder: Path) -> list[str]:
 
 def _rows(collections: dict[str, int]) -> list[str]:
     return [f"  collection  {name}, {rows} rows" for name, rows in collections.items()]
-
-
-def megabytes(size: int) -> str:
-    """A size in words."""
-    return f"{size / 2**20:.1f} MiB"

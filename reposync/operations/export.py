@@ -16,7 +16,6 @@ from reposync.mend import cached_vectors
 from reposync.opened import Opened, opened, opened_store
 from reposync.operations.alone import no_syncs, patience
 from reposync.operations.archive import About, ArchivedChunk, ArchivedFile, ArchiveWriter
-from reposync.operations.backup import megabytes
 from reposync.operations.staging import new_folder, staged
 from reposync.reconcile import open_and_compare
 from reposync.records import Known
@@ -24,6 +23,7 @@ from reposync.report import Report
 from reposync.result import SourceInfo, SyncResult
 from reposync.rows import KnownRow, row_digest
 from reposync.swap import settled
+from reposync.words import data_size
 
 if TYPE_CHECKING:
     import numpy as np
@@ -73,7 +73,7 @@ class ExportReport(Report):
     def __str__(self) -> str:
         text = (
             f"{self.path}: {self.repository}, {self.files} files, {self.chunks} chunks,"
-            f" {megabytes(self.bytes)}, exported in {self.duration_seconds:.2f} s"
+            f" {data_size(self.bytes)}, exported in {self.duration_seconds:.2f} s"
         )
         if self.ok:
             return text

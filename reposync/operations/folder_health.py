@@ -14,13 +14,13 @@ from reposync.holder import Holder
 from reposync.lock import LOCK_FILE, ChromaLock, state_folder
 from reposync.lock.file import is_locked
 from reposync.manifest import FILE_NAME
-from reposync.operations.backup import megabytes
 from reposync.operations.copying import store_size
 from reposync.operations.examine import DATABASE
 from reposync.operations.health_check import HealthCheck
 from reposync.operations.sample import sample_in_child
 from reposync.state import read_state
 from reposync.store import MIN_FREE_BYTES, Store
+from reposync.words import data_size
 
 LONG_HOLD_SECONDS = 30.0
 """`SyncConfig.lock_timeout`: those who wait longer give up."""
@@ -49,7 +49,7 @@ def check_folder(store: Store) -> HealthCheck:
         )
     size = store_size(folder)
     return HealthCheck(
-        name="store", message=f"{folder}, {megabytes(size)}", figures={"bytes": size}
+        name="store", message=f"{folder}, {data_size(size)}", figures={"bytes": size}
     )
 
 
@@ -75,20 +75,20 @@ def check_space(store: Store) -> HealthCheck:
     free = shutil.disk_usage(there).free
     needed = store_size(folder) if store.folder is not None else 0
     figures = {"free_bytes": free, "needed_bytes": max(needed, MIN_FREE_BYTES)}
-    message = f"{megabytes(free)} free"
+    message = f"{data_size(free)} free"
     if free < MIN_FREE_BYTES:
         return HealthCheck(
             name="space",
             status="fail",
             message=message,
             figures=figures,
-            advice=f"Make room: below {megabytes(MIN_FREE_BYTES)} nothing is written.",
+            advice=f"Make room: below {data_size(MIN_FREE_BYTES)} nothing is written.",
         )
     if free < needed:
         return HealthCheck(
             name="space",
             status="warn",
-            message=f"{message}, and the store has {megabytes(needed)}",
+            message=f"{message}, and the store has {data_size(needed)}",
             figures=figures,
             advice="Make room: a damaged index could not be rebuilt.",
         )
@@ -183,12 +183,12 @@ def check_logs(store: Store) -> HealthCheck:
         return HealthCheck(
             name="logs",
             status="warn",
-            message=f"{name} has {megabytes(largest)}",
+            message=f"{name} has {data_size(largest)}",
             figures=figures,
             advice="Look for a process that keeps the database open and reads for very long.",
         )
     return HealthCheck(
-        name="logs", message=f"{megabytes(sum(sizes.values()))} in all", figures=figures
+        name="logs", message=f"{data_size(sum(sizes.values()))} in all", figures=figures
     )
 
 

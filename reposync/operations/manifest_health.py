@@ -13,11 +13,11 @@ from reposync.manifest import (
     RepositoryKey,
     RepositoryRecord,
 )
-from reposync.operations.backup import megabytes
 from reposync.operations.health_check import HealthCheck
 from reposync.result import SyncResult
 from reposync.state import manifest_path, read_state
 from reposync.store import Store
+from reposync.words import data_size
 
 
 def check_manifest(store: Store, *, thorough: bool) -> HealthCheck:
@@ -43,7 +43,7 @@ def check_manifest(store: Store, *, thorough: bool) -> HealthCheck:
     size = 0 if store.kind == "memory" else manifest_path(store).stat().st_size
     return HealthCheck(
         name="manifest",
-        message=f"{how}, {megabytes(size)}",
+        message=f"{how}, {data_size(size)}",
         figures={"bytes": size, "repositories": repositories},
     )
 

@@ -10,13 +10,14 @@ from pathlib import Path
 
 from reposync.errors import ArchiveDamaged, ConfigError
 from reposync.freshness import FolderState, State
-from reposync.operations.backup import database_problems, megabytes, read_backup
+from reposync.operations.backup import database_problems, read_backup
 from reposync.operations.copying import copy_modes
 from reposync.operations.examine import inspect_in_child
 from reposync.operations.seal import FileSum, inside
 from reposync.operations.staging import new_folder, require_space, staged
 from reposync.report import Report
 from reposync.store import default_folder, live_systems
+from reposync.words import data_size
 
 
 class RestoreReport(Report):
@@ -45,7 +46,7 @@ class RestoreReport(Report):
 
     def __str__(self) -> str:
         return (
-            f"{self.path}: restored {megabytes(self.bytes)} in {self.files} files from"
+            f"{self.path}: restored {data_size(self.bytes)} in {self.files} files from"
             f" {self.backup} in {self.duration_seconds:.2f} s"
         )
 

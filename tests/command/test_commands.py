@@ -142,7 +142,7 @@ def test_the_first_sync(synced: tuple[Path, Ran]) -> None:
     first, *others = ran.out.splitlines()
     assert re.fullmatch(r"shop: complete in \d+\.\d\d s", first)
     assert [line.split()[0] for line in others] == ["collection", "files", "chunks"]
-    assert "5 added, 0 updated, 0 renamed, 0 deleted, 0 unchanged, 1 skipped, 0 failed" in ran.out
+    assert "5 added, 1 skipped\n" in ran.out
 
 
 @pytest.mark.parametrize("name", CASES)
