@@ -216,7 +216,7 @@ _DEFAULTS: dict[str, object] = {"as_json": False, "quiet": False, "verbose": 0}
 
 
 def command(
-    name: str, *, panel: str, examples: Sequence[str], store: bool = True
+    name: str, *, panel: str, examples: Sequence[str]
 ) -> Callable[[Callable[..., int]], Callable[..., int]]:
     """Make a command of a function that takes a `Session` first, and gives the exit code.
 
@@ -224,15 +224,13 @@ def command(
         name: what it is called.
         panel: the heading that it is listed under.
         examples: how it is used, shown below its help.
-        store: it has the option ``--store``.
     """
-    common = {key: hint for key, hint in _COMMON.items() if store or key != "store"}
 
     def register(function: Callable[..., int]) -> Callable[..., int]:
         _, *own = inspect.signature(function, eval_str=True).parameters.values()
         named = {one.name for one in own}
         settable = next((keys for name, keys in _CHOICES.items() if name in named), ())
-        added = {key: hint for key, hint in _SETTINGS.items() if key in settable} | common
+        added = {key: hint for key, hint in _SETTINGS.items() if key in settable} | _COMMON
         parameters = [
             *(one.replace(kind=KEYWORD_ONLY) for one in own if one.name not in _CHOICES),
             *(
@@ -242,7 +240,7 @@ def command(
         ]
 
         def run(**arguments: Any) -> None:
-            about = {key: arguments.pop(key) for key in common}
+            about = {key: arguments.pop(key) for key in _COMMON}
             with told(as_json=about["as_json"]), Session(**about) as session:
                 if settable:
                     chosen = {key: arguments.pop(key) for key in settable}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import re
 import sys
 from collections.abc import Callable
@@ -14,6 +15,7 @@ from typing import TYPE_CHECKING, TypeVar
 from reposync.command import exits
 from reposync.command.output import View, show, write
 from reposync.errors import ConfigError
+from reposync.settings import STORE_VARIABLE
 
 if TYPE_CHECKING:
     from reposync.report import Report
@@ -90,6 +92,17 @@ class Session:
         if is_address(self._given):
             raise ConfigError(f"--store {self._given} is a server, and this needs a folder.")
         return Path(self._given)
+
+    @property
+    def whereabouts(self) -> tuple[str, str]:
+        """Where the store is, and what says so."""
+        from reposync.store import default_folder
+
+        where = self.address or str(self.folder or default_folder())
+        if self._given is None:
+            return where, "default"
+        is_variable = self._given == os.environ.get(STORE_VARIABLE)
+        return where, f"environment variable {STORE_VARIABLE}" if is_variable else "command line"
 
     def show(self, report: Shown, view: Callable[[Shown], View]) -> int:
         """Show a report on standard output; how the command ends by it."""

@@ -21,7 +21,6 @@ PANEL = "Manage"
 @command(
     "config",
     panel=PANEL,
-    store=False,
     examples=[
         "reposync config",
         "reposync config path/to/repo --short",
@@ -55,22 +54,27 @@ def config(
     if path is not None:
         with closing(open_source(find_origin(path, ref), found)) as source:
             found = source.config
-    return session.show(found.explain(), view_in_short if short else view_of_config)
+    view = view_in_short if short else view_of_config
+    return session.show(found.explain(), lambda report: view(report, *session.whereabouts))
 
 
-def view_of_config(report: ConfigReport) -> View:
+def view_of_config(report: ConfigReport, store: str, origin: str) -> View:
     """A line for each setting, and its reason below."""
     parts: list[Listing | Fields] = [
+        Listing(f"store = {store}", f"[{origin}]", "Where all repositories are."),
+    ]
+    parts += [
         Listing(f"{one.name} = {_value(one)}", f"[{_origin(one)}]", one.reason.replace("``", "`"))
         for one in report.settings
     ]
     return View(parts=[*parts, *_warnings(report)])
 
 
-def view_in_short(report: ConfigReport) -> View:
+def view_in_short(report: ConfigReport, store: str, origin: str) -> View:
     """A line for each setting."""
     columns = [Column("setting", "word"), Column("value"), Column("from")]
     rows = [(one.name, _value(one), _origin(one)) for one in report.settings]
+    rows.insert(0, ("store", store, origin))
     return View(parts=[Table(columns, rows), *_warnings(report)])
 
 

@@ -88,8 +88,12 @@ CASES = {
     "config": Case(
         "config {tree} --set max_files=99",
         library.ConfigReport,
-        "include = none  [default]",
-        ("max_files = 99 files  [command line]", "At most so many files, by the order"),
+        "store = ",
+        (
+            "/store  [command line]",
+            "max_files = 99 files  [command line]",
+            "At most so many files, by the order",
+        ),
     ),
     "config --short": Case(
         "config --short", library.ConfigReport, "SETTING ", ("lock_timeout         30.0 seconds ",)
@@ -114,8 +118,9 @@ def commands_in(folder: Path, tree: Path, store: Path, *more: str) -> list[list[
     commands = []
     for case in CASES.values():
         command = [word.format(**words).replace("~", " ") for word in case.arguments.split()]
-        named = {"--store", "config"} & set(command)
-        commands.append([*command, *([] if named else ["--store", words["store"]]), *more])
+        commands.append(
+            [*command, *([] if "--store" in command else ["--store", words["store"]]), *more]
+        )
     return commands
 
 
