@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import Executor
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -13,6 +14,7 @@ from pydantic import (
     BaseModel,
     ConfigDict,
     Field,
+    InstanceOf,
     NonNegativeFloat,
     NonNegativeInt,
     PositiveFloat,
@@ -263,6 +265,19 @@ class SyncConfig(BaseModel):
     """Bytes of vectors to keep at most (1 536 each for the default model). Vectors of chunks that
     are in a collection are kept beyond it."""
 
+    executor: Annotated[
+        SkipJsonSchema[InstanceOf[Executor] | None],
+        Field(default=None, exclude=True),
+    ]
+    """Where to embed: any `concurrent.futures.Executor`, such as a `ProcessPoolExecutor` or Dask's
+    ``client.get_executor()``; it stays yours and is not shut down. See docs/how-to/cluster.md. Not
+    part of ``model_dump()``. None: here, on all cores."""
+
+    max_in_flight: PositiveInt = 8
+    """Batches that are under way at the `executor` at most. Two for each of its workers keep all of
+    them busy; a batch of 128 rows takes half a megabyte, and if the sync is killed, what is under
+    way is computed again."""
+
     on_event: Annotated[
         SkipJsonSchema[OnEvent | None],
         Field(default=None, exclude=True),
@@ -349,7 +364,7 @@ class SyncConfig(BaseModel):
 
 _NOT_DECIDING = {
     *("batch_rows", "cache_vectors", "deadline", "fetch_timeout", "lock_timeout", "max_attempts"),
-    *("max_cache_bytes", "max_delete_fraction", "max_embeds", "max_lock_hold"),
+    *("max_cache_bytes", "max_delete_fraction", "max_embeds", "max_in_flight", "max_lock_hold"),
     *("rate_limit", "rate_limit_by", "repository_settings", "request_timeout"),
 }
 """How, how fast and how patiently; whatever these are, the same is indexed. What the repository

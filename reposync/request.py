@@ -131,7 +131,12 @@ def make_request(
         )
     throttle, size = _make_throttle(embedding_function, config, deadline)
     embedder = make_embedder(
-        embedding_function, model_id=config.model_id, batch_size=size, throttle=throttle
+        embedding_function,
+        model_id=config.model_id,
+        batch_size=size,
+        throttle=throttle,
+        executor=config.executor,
+        deadline=deadline,
     )
     return Request(
         origin=origin,

@@ -83,6 +83,9 @@ _DISK_TEXT = re.compile(
 
 def fault_of(error: BaseException) -> Fault:
     """What kind of fault an error of Chroma, or of an embedding function, is."""
+    known = getattr(error, "fault", None)
+    if isinstance(known, Fault):  # it was found out where the error was raised
+        return known
     text, status = str(error), status_of(error)
     names = {kind.__name__ for kind in type(error).__mro__}
     # In this order: Chroma's words about disk and index come in errors of any type, and "could not

@@ -15,7 +15,8 @@ from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager, closing, contextmanager
 from functools import partial
 
-from reposync.batch import FileWork, batches
+from reposync.ahead import look_ahead
+from reposync.batch import Batch, FileWork, batches
 from reposync.commit import Committer
 from reposync.config import SyncConfig
 from reposync.errors import CollectionGone, DeletionRefused, IndexDamaged
@@ -319,17 +320,22 @@ class _Run:
         size = self.request.config.chunk_tokens
         self.tally.expect(survey.sizes_to_read, survey.vanished_rows, size)
         self.log.beat("chunk")
-        for batch in batches(self._works(survey, workshop), self.request.config.batch_rows):
-            self.log.heed()
-            self.request.deadline.check()
-            with self.tally.stage("commit"):
-                collection = target.collection() if batch.operations else None
-            self.log.start()
-            if batch.writes:
-                self.log.beat("embed")
-            committer.commit(batch, collection)
-            self.tally.settle(batch)
-            self.report(self.tally.progress())
+        cut = batches(self._works(survey, workshop), self.request.config.batch_rows)
+        with closing(look_ahead(cut, self.request, self.manifest, self.tally)) as ahead:
+            for batch in ahead:
+                self._bring_in(batch, committer, target)
+
+    def _bring_in(self, batch: Batch, committer: Committer, target: Target) -> None:
+        self.log.heed()
+        self.request.deadline.check()
+        with self.tally.stage("commit"):
+            collection = target.collection() if batch.operations else None
+        self.log.start()
+        if batch.writes:
+            self.log.beat("embed")
+        committer.commit(batch, collection)
+        self.tally.settle(batch)
+        self.report(self.tally.progress())
 
     def _before_writing(self) -> None:
         self._settle()

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from reposync import retry
+from reposync.embed import WorkersLost
 from reposync.errors import EmbeddingError
 from reposync.manifest import Manifest
 from reposync.request import Request
@@ -114,6 +115,8 @@ def _embed(
         part = pending.pop()
         try:
             vectors = embed([text for _, text in part])
+        except WorkersLost:
+            raise
         except EmbeddingError as error:
             if not alive or _fault(error) is Fault.TRANSIENT:
                 embed([_HARMLESS])  # raises if the function itself is down

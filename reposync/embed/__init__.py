@@ -9,14 +9,23 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from reposync.embed.identity import ModelIdentity, check_callable, identify, is_default_model
+from reposync.errors import EmbeddingError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+    from concurrent.futures import Executor
 
     import numpy as np
     from numpy.typing import NDArray
 
-__all__ = ["Embedder", "ModelIdentity", "make_embedder"]
+    from reposync.embed.workers import Workers
+    from reposync.retry import Deadline
+
+__all__ = ["Embedder", "ModelIdentity", "WorkersLost", "make_embedder"]
+
+
+class WorkersLost(EmbeddingError):
+    """No text is at fault: the executor lost its workers, or takes no more tasks."""
 
 
 class Embedder:
@@ -26,6 +35,7 @@ class Embedder:
     function: the embedding function to open a Chroma collection with: what the caller gave, in
         Chroma's shape if it was a plain callable; None for the default model, which is also
         Chroma's own default.
+    workers: what computes elsewhere, and can be sent texts ahead; None: it is computed here.
 
     What is loaded for embedding (weights, session, tokenizer) is loaded at the first text, belongs
     to this object and goes with it.
@@ -36,9 +46,11 @@ class Embedder:
         identity: ModelIdentity,
         function: Any | None,
         compute: Callable[[dict[str, int]], NDArray[np.float32]],
+        workers: Workers | None = None,
     ) -> None:
         self.identity = identity
         self.function = function
+        self.workers = workers
         self._compute = compute
         self._dimension = identity.dimension or 0
 
@@ -79,6 +91,8 @@ def make_embedder(
     model_id: str | None = None,
     batch_size: int = 128,
     throttle: Callable[[int], None] | None = None,
+    executor: Executor | None = None,
+    deadline: Deadline | None = None,
 ) -> Embedder:
     """The embedder for what the caller passed as `embedding_function`.
 
@@ -91,12 +105,16 @@ def make_embedder(
     batch_size: the most texts that a foreign function gets in one call; default 128.
     throttle: called with the number of texts before each call of a foreign function; it may wait.
 
+    executor: has its workers compute, in place of this process.
+    deadline: for waiting for them.
+
     Raises ConfigError when `embedding_function` is a class or cannot be called, when `model_id` is
-    empty, or when `batch_size` is less than 1.
+    empty, when `batch_size` is less than 1, or when the function cannot be sent to the workers.
     """
     function = check_callable(embedding_function)
     identity = identify(function, model_id)
-    if function is None or is_default_model(function):
+    own = None if is_default_model(function) else function
+    if own is None and executor is None:
         from reposync.embed.minilm import MiniLM
 
         return Embedder(identity, function, MiniLM().embed)
@@ -104,5 +122,17 @@ def make_embedder(
     from reposync.embed.adapter import as_chroma_function
     from reposync.embed.checked import CheckedFunction
 
-    checked = CheckedFunction(function, name=identity.name, batch_size=batch_size, before=throttle)
-    return Embedder(identity, as_chroma_function(function, identity.name), checked.embed)
+    workers, call, before = None, own, throttle
+    if executor is not None:
+        from reposync.embed.workers import Workers
+        from reposync.retry import Deadline
+
+        deadline = deadline or Deadline(None)
+        call = workers = Workers(
+            executor, own, identity.name, batch_size=batch_size, before=throttle, deadline=deadline
+        )
+        before = None  # what waits is what is sent
+    assert call is not None
+    checked = CheckedFunction(call, name=identity.name, batch_size=batch_size, before=before)
+    shaped = own and as_chroma_function(own, identity.name)
+    return Embedder(identity, shaped or function, checked.embed, workers)

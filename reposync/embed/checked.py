@@ -10,7 +10,8 @@ from collections.abc import Callable, Iterable
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
-from reposync.errors import ConfigError, EmbeddingError
+from reposync.errors import ConfigError, EmbeddingError, SyncError
+from reposync.retry import Cancelled
 
 if TYPE_CHECKING:
     import numpy as np
@@ -64,6 +65,8 @@ class CheckedFunction:
         try:
             answer = self._function(texts)
             vectors = list(answer) if isinstance(answer, Iterable) else None
+        except (SyncError, Cancelled):  # of `Workers`, which asked another process
+            raise
         except Exception as error:
             raise EmbeddingError(
                 f"The embedding function {self._name} failed on {where}: "
