@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from reposync.events import SyncEvent
     from reposync.explanation import Explanation, explain, repository_config
     from reposync.lock import ChromaLock, LockStats, with_chroma_lock
+    from reposync.many import ManyProgress, ManySyncs, RepositoryOutcome, RepositorySpec, sync_many
     from reposync.operations.backup import BackupCheck, BackupReport, backup_store, verify_backup
     from reposync.operations.current import CurrentReport, is_current
     from reposync.operations.drop import DropReport, drop_repository
@@ -110,6 +111,8 @@ _HOMES = {
     "LockStats": "lock",
     "LockTimeout": "errors",
     "ManifestError": "errors",
+    "ManyProgress": "many",
+    "ManySyncs": "many",
     "MigrationReport": "operations.migrate",
     "ModelUnavailable": "errors",
     "NameTaken": "errors",
@@ -120,6 +123,8 @@ _HOMES = {
     "RepairReport": "operations.repair",
     "RepairStep": "operations.remedies",
     "RepositoryEntry": "operations.pages",
+    "RepositoryOutcome": "many",
+    "RepositorySpec": "many",
     "RepositoryStatus": "operations.status",
     "RestoreReport": "operations.restore",
     "RunEntry": "operations.runs",
@@ -165,6 +170,7 @@ _HOMES = {
     "restore_store": "operations.restore",
     "search_repository": "search.repository",
     "sync_history": "operations.history",
+    "sync_many": "many",
     "sync_repository": "sync",
     "verify_backup": "operations.backup",
     "verify_repository": "operations.verify",
@@ -202,6 +208,8 @@ __all__ = [
     "LockStats",
     "LockTimeout",
     "ManifestError",
+    "ManyProgress",
+    "ManySyncs",
     "MigrationReport",
     "ModelUnavailable",
     "NameTaken",
@@ -212,6 +220,8 @@ __all__ = [
     "RepairReport",
     "RepairStep",
     "RepositoryEntry",
+    "RepositoryOutcome",
+    "RepositorySpec",
     "RepositoryStatus",
     "RestoreReport",
     "RunEntry",
@@ -258,6 +268,7 @@ __all__ = [
     "restore_store",
     "search_repository",
     "sync_history",
+    "sync_many",
     "sync_repository",
     "verify_backup",
     "verify_repository",

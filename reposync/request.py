@@ -7,7 +7,7 @@ import threading
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from reposync.chunk import WINDOW_TOKENS, Chunker, OwnChunker, may_be
 from reposync.config import SyncConfig
@@ -26,6 +26,9 @@ from reposync.scan.ignore import above_root
 from reposync.scan.paths import unescape_path
 from reposync.store import Store
 from reposync.throttle import Throttle
+
+if TYPE_CHECKING:
+    from reposync.embed.minilm import MiniLM
 
 MAX_NAME = 512
 
@@ -102,8 +105,11 @@ def make_request(
     cancel: threading.Event | None = None,
     *,
     ref: str | None = None,
+    model: MiniLM | None = None,
 ) -> Request:
     """Check the arguments of a call.
+
+    `model` is the default model, if several calls are to share it.
 
     Raises:
         ConfigError: one of them cannot be right.
@@ -137,6 +143,7 @@ def make_request(
         throttle=throttle,
         executor=config.executor,
         deadline=deadline,
+        model=model,
     )
     return Request(
         origin=origin,

@@ -106,6 +106,13 @@ def sync_repository(
     request = make_request(
         path, name, store, collection, embedding_function, config, lock, cancel, ref=ref
     )
+    return carry_out(request, full=full, allow_deletions=allow_deletions, progress=progress)
+
+
+def carry_out(
+    request: Request, *, full: bool, allow_deletions: bool, progress: bool | OnProgress
+) -> SyncResult:
+    """Do what was asked for, see `sync_repository`."""
 
     def tell_damage(damage: ManifestDamaged) -> None:
         events.emit("state.damaged", error=type(damage.__cause__ or damage).__name__)

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from reposync.embed.minilm import MiniLM
     from reposync.embed.workers import Workers
     from reposync.retry import Deadline
 
@@ -93,6 +94,7 @@ def make_embedder(
     throttle: Callable[[int], None] | None = None,
     executor: Executor | None = None,
     deadline: Deadline | None = None,
+    model: MiniLM | None = None,
 ) -> Embedder:
     """The embedder for what the caller passed as `embedding_function`.
 
@@ -107,6 +109,7 @@ def make_embedder(
 
     executor: has its workers compute, in place of this process.
     deadline: for waiting for them.
+    model: the default model, if it is loaded already.
 
     Raises ConfigError when `embedding_function` is a class or cannot be called, when `model_id` is
     empty, when `batch_size` is less than 1, or when the function cannot be sent to the workers.
@@ -117,7 +120,7 @@ def make_embedder(
     if own is None and executor is None:
         from reposync.embed.minilm import MiniLM
 
-        return Embedder(identity, function, MiniLM().embed)
+        return Embedder(identity, function, (model or MiniLM()).embed)
 
     from reposync.embed.adapter import as_chroma_function
     from reposync.embed.checked import CheckedFunction
