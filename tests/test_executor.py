@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import re
 import signal
 import threading
 import time
@@ -16,9 +17,17 @@ from typing import Any
 
 import numpy as np
 import pytest
+from chroma_server import Server
 from support import Desk, HashEmbedding, counts, read_rows, start_python
 
-from reposync import ConfigError, DeadlineExceeded, EmbeddingError, SyncConfig, SyncProgress
+from reposync import (
+    ConfigError,
+    DeadlineExceeded,
+    EmbeddingError,
+    ManySyncs,
+    SyncConfig,
+    SyncProgress,
+)
 from reposync.embed import Embedder, make_embedder
 
 SMALL = SyncConfig(chunk_tokens=32, batch_rows=4, max_attempts=3)
@@ -363,10 +372,54 @@ def _alive(pid: int) -> bool:
 
 
 @pytest.fixture(scope="module")
-def cluster() -> Iterator[Executor]:
-    """One Dask cluster for all tests here."""
-    with dask() as executor:
-        yield executor
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Executor]:
+    """One Dask cluster for all tests here, whose workers have a home of their own."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_STATE_HOME", str(tmp_path_factory.mktemp("state")))
+        with dask() as executor:
+            yield executor
+
+
+def program(name: str) -> dict[str, Any]:
+    """A program of docs/how-to/cluster.md, by the name in its first line."""
+    text = (Path(__file__).parents[1] / "docs/how-to/cluster.md").read_text("utf-8")
+    found = re.search(rf"```python\n# {re.escape(name)}\n(.*?)```", text, re.DOTALL)
+    assert found is not None
+    names: dict[str, Any] = {}
+    exec(found[1], names)
+    return names
+
+
+def address(cluster: Executor) -> str:
+    """Where a Dask cluster's scheduler listens."""
+    return str(cluster._client.scheduler.address)  # type: ignore[attr-defined]
+
+
+def test_the_page_on_clusters_is_true(desk: Desk, cluster: Executor) -> None:
+    """Its program for Dask brings a repository in step."""
+    sync = program("dask_sync.py")["sync"]
+    assert sync(address(cluster), desk.root, "repo", desk.folder, desk.embedding).ok
+    desk.check()
+
+
+def test_many_repositories_on_dask_and_one_server(
+    tmp_path: Path, cluster: Executor, server: Server
+) -> None:
+    """Its program for many of them: each is synced by a worker; what fails is told by its own."""
+    specs: list[dict[str, str]] = []
+    for name in ("alpha", "beta"):
+        desk = Desk(tmp_path / name, tmp_path / "nowhere")
+        desk.write_many(2)
+        specs.append({"path": str(desk.root), "name": name})
+    specs.append({"path": str(tmp_path / "gone")})
+    reports = program("many_on_dask.py")["sync_all"](
+        address(cluster), specs, "127.0.0.1", server.port
+    )
+    assert [ManySyncs.model_validate(report).ok for report in reports] == [True, True, False]
+    with server.client() as client:
+        for name in ("alpha", "beta"):
+            assert client.get_collection(name, embedding_function=None).count() == 2
+            client.delete_collection(name)
 
 
 def test_a_dask_worker_that_is_killed_is_made_good(desk: Desk, cluster: Executor) -> None:

@@ -87,7 +87,7 @@ def computing(function: Any | None, name: str) -> Compute:
 def recipe_for(function: Any | None, name: str) -> bytes:
     """`computing` as bytes, for another process, which may be on another machine.
 
-    A function of a notebook or a lambda takes cloudpickle, which comes with Dask and Ray. One of
+    A function of a notebook or a lambda takes cloudpickle, which comes with Dask. One of
     Chroma's that cannot be pickled, or holds its model, is made anew from its configuration.
 
     Raises:
@@ -133,6 +133,7 @@ def _loaded(recipe: bytes) -> Compute:
     except Exception as error:
         raise EmbeddingError(
             f"A worker of SyncConfig.executor cannot load the embedding function"
-            f" ({type(error).__name__}: {error}). Install what it needs where the workers run."
+            f" ({type(error).__name__}: {error}). Install what it needs where the workers run; if it"
+            " stands in a notebook or the script that runs, install cloudpickle here and there."
         ) from error
     return made
