@@ -268,12 +268,13 @@ class SyncConfig(BaseModel):
     executor: Annotated[
         SkipJsonSchema[InstanceOf[Executor] | None],
         Field(default=None, exclude=True),
+        Unit("an executor"),
     ]
     """Where to embed: any `concurrent.futures.Executor`, such as a `ProcessPoolExecutor` or Dask's
     ``client.get_executor()``; it stays yours and is not shut down. See docs/how-to/cluster.md. Not
     part of ``model_dump()``. None: here, on all cores."""
 
-    max_in_flight: PositiveInt = 8
+    max_in_flight: Annotated[PositiveInt, Unit("batches")] = 8
     """Batches that are under way at the `executor` at most. Two for each of its workers keep all of
     them busy; a batch of 128 rows takes half a megabyte, and if the sync is killed, what is under
     way is computed again."""

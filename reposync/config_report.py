@@ -10,6 +10,7 @@ import inspect
 import re
 import textwrap
 from collections.abc import Iterator, Mapping
+from concurrent.futures import Executor
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any, Literal, get_args, get_origin
 
@@ -105,6 +106,8 @@ def _settings(config: SyncConfig) -> Iterator[SettingReport]:
 def _value(value: object) -> Value:
     if callable(value):
         return f"{value.__module__}.{getattr(value, '__qualname__', type(value).__qualname__)}"
+    if isinstance(value, Executor):
+        return f"{type(value).__module__}.{type(value).__qualname__}"
     return value  # type: ignore[return-value]
 
 

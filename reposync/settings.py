@@ -77,7 +77,7 @@ def variable(name: str) -> str:
 
 
 def is_textual(field: FieldInfo) -> bool:
-    """False for the settings that no text can say: functions."""
+    """False for the settings that no text can say: functions, an executor."""
     return not field.exclude
 
 

@@ -137,6 +137,7 @@ def test_the_defaults() -> None:
         "model_id": None,
         "cache_vectors": True,
         "max_cache_bytes": 2 * 1024**3,
+        "max_in_flight": 8,
     }
 
 

@@ -21,7 +21,7 @@ from reposync.records import Chunk
 from reposync.settings import OTHER_VARIABLES, variable
 
 PAGE = Path(__file__).parents[1] / "docs/reference/configuration.md"
-FUNCTIONS = {"chunker", "on_event"}
+FUNCTIONS = {"chunker", "executor", "on_event"}
 TEXTUAL = [name for name in SyncConfig.model_fields if name not in FUNCTIONS]
 
 TEXT = st.text(st.characters(exclude_categories=["Cs", "Cc"]), max_size=12)
@@ -49,6 +49,7 @@ STRATEGIES: dict[str, st.SearchStrategy[Any]] = {
     "chunk_tokens": st.integers(32, 200),
     "chunker_version": TEXT.filter(bool),
     "batch_rows": st.integers(1, 5000),
+    "max_in_flight": POSITIVE,
     "request_timeout": SECONDS,
     "deadline": or_none(SECONDS),
     "max_embeds": or_none(st.integers(0, 2**40)),

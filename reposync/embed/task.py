@@ -133,7 +133,7 @@ def _loaded(recipe: bytes) -> Compute:
     except Exception as error:
         raise EmbeddingError(
             f"A worker of SyncConfig.executor cannot load the embedding function"
-            f" ({type(error).__name__}: {error}). Install what it needs where the workers run; if it"
+            f" ({type(error).__name__}: {error}). Install what it needs where they run; if it"
             " stands in a notebook or the script that runs, install cloudpickle here and there."
         ) from error
     return made
