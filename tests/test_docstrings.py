@@ -42,7 +42,7 @@ WITH_EXAMPLES = [name for name in reposync.__all__ if examples(name)]
 
 PAGES = [
     *("configure.md", "watching.md", "limits.md", "verify-and-repair.md", "maintain.md"),
-    *("notebook.md", "cluster.md"),
+    *("notebook.md", "cluster.md", "../explanation/scale.md"),
 ]
 """How-to pages whose programs run in the prepared folder, where "my-repo" is called "project"."""
 
