@@ -102,9 +102,12 @@ class Watched(ThreadPoolExecutor):
         super().__init__(2)
         self.futures: list[Future[Any]] = []
         self.most = 0
+        self.lifetime = 1000
         self.spoil: Callable[[Any], Any] = lambda vectors: vectors
 
     def submit(self, function: Any, *arguments: Any) -> Future[Any]:  # type: ignore[override]
+        if len(self.futures) == self.lifetime:
+            self.shutdown(wait=False)
         future = super().submit(lambda: self.spoil(function(*arguments)))
         self.futures.append(future)
         self.most = max(self.most, sum(not one.done() for one in self.futures))
@@ -289,6 +292,17 @@ def test_an_executor_that_was_shut_down(desk: Desk) -> None:
     with pytest.raises(EmbeddingError, match="shutdown"):
         desk.sync(config=on(desk, executor))
     assert embedded(desk).total() == 0
+
+
+def test_an_executor_that_ends_in_the_search_for_a_bad_text(desk: Desk, watched: Watched) -> None:
+    """It is the executor's fault then: no file is blamed that was merely beside the bad one."""
+    desk.write("note00.txt", "a poisonous text\n")
+
+    watched.lifetime = 3  # two batches, and the harmless text after the first one failed
+    with pytest.raises(EmbeddingError, match="takes no more texts") as caught:
+        desk.sync(config=on(desk, watched, max_in_flight=1))
+    assert caught.value.result is not None
+    assert not caught.value.result.failures
 
 
 # -- The end ---------------------------------------------------------------------------------------
