@@ -221,9 +221,11 @@ class SyncResult(Tabular):
         return "; ".join(notes)
 
     def file_counts(self) -> dict[str, int]:
+        """How many files met with each outcome, in the words that are shown."""
         return self.files.model_dump(exclude={"scanned"})
 
     def chunk_counts(self) -> dict[str, int]:
+        """What was done to chunks, in the words that are shown."""
         chunks = self.chunks
         return {
             "added": chunks.added,

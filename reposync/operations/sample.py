@@ -7,6 +7,7 @@ It says what it is about to do, since that may be the last of it.
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from contextlib import suppress
@@ -20,6 +21,8 @@ from reposync.probe import chromas_database, last_words, read_given_up, run_chil
 from reposync.store import Store, chroma_settings
 
 SECONDS = 60
+SECONDS_EACH = 0.5
+"""More for each collection; to open and read a small one takes some 0.02 s."""
 SAMPLE_ROWS = 200
 
 _COLLECTIONS = """
@@ -51,12 +54,13 @@ class Sample:
 
 def sample_in_child(folder: Path) -> Sample:
     """Have a store opened and read a little; whatever comes of that is told."""
+    limit = SECONDS + SECONDS_EACH * sum(len(name) == 36 for name in os.listdir(folder))
     try:
-        child = run_child("sample", [str(folder)], SECONDS, module=__name__)
+        child = run_child("sample", [str(folder)], limit, module=__name__)
         said, end = child.stdout, last_words(child) if child.returncode else ""
     except subprocess.TimeoutExpired as error:
         said = error.stdout.decode() if isinstance(error.stdout, bytes) else error.stdout or ""
-        end = f"it did not end within {SECONDS} s"
+        end = f"it did not end within {limit:g} s"
     found, at = Sample(), ""
     for line in said.splitlines():
         with suppress(ValueError):  # a line that was cut off
