@@ -1,7 +1,5 @@
 """The examples in the docstrings of what is public: every function has one, and all of them run.
 
-So do those of how-to pages.
-
 They run in a folder of their own, which holds a small git repository, ``project/``, that was synced
 as "project" into the store ``chroma/``. ``embed`` is its embedding function, tiny and exact.
 """
@@ -10,7 +8,6 @@ from __future__ import annotations
 
 import doctest
 import inspect
-import re
 import shutil
 import subprocess
 import time
@@ -18,7 +15,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from support import RACY_SECONDS, HashEmbedding, OtherEmbedding, make_folder
+from support import RACY_SECONDS, HashEmbedding, make_folder
 
 import reposync
 from reposync import sync_repository
@@ -38,13 +35,6 @@ def examples(name: str) -> list[doctest.DocTest]:
 
 FUNCTIONS = [name for name in reposync.__all__ if inspect.isfunction(getattr(reposync, name))]
 WITH_EXAMPLES = [name for name in reposync.__all__ if examples(name)]
-
-
-PAGES = [
-    *("configure.md", "watching.md", "limits.md", "verify-and-repair.md", "maintain.md"),
-    *("notebook.md", "cluster.md", "../explanation/scale.md"),
-]
-"""How-to pages whose programs run in the prepared folder, where "my-repo" is called "project"."""
 
 
 @pytest.fixture
@@ -84,15 +74,3 @@ def test_examples_are_true(name: str) -> None:
         runner.run(test, out=said.append)
     assert not runner.failures, "".join(said)
     assert runner.tries
-
-
-@pytest.mark.parametrize("page", PAGES)
-@pytest.mark.usefixtures("folder")
-def test_how_to_pages_are_true(page: str) -> None:
-    """The programs of a page run, one after the other."""
-    text = (Path(__file__).parents[1] / "docs/how-to" / page).read_text("utf-8")
-    programs = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
-    assert programs
-    names: dict[str, object] = {"embed": HashEmbedding(), "new_function": OtherEmbedding()}
-    for program in programs:
-        exec(re.sub("path/to/repo|my-repo", "project", program), names)

@@ -14,7 +14,7 @@ import pytest
 
 import reposync
 
-DOCS = Path(__file__).parents[1] / "docs"
+DOCS = Path(__file__).parents[2] / "docs"
 PAGES = {
     path.relative_to(DOCS.parent).with_suffix(".md").as_posix()
     for pattern in ("*.md", "*.ipynb")
