@@ -12,6 +12,7 @@ import configparser
 import json
 import os
 import re
+import shlex
 import signal
 import socket
 import subprocess
@@ -21,10 +22,13 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from blocks import Block, blocks
+from blocks import ROOT, Block, blocks
 
 ELSEWHERE = ("backups", "etc", "opt", "srv", "tmp", "var/lib")
 """Folders at the root of the reader's disk; here they are below ``root/`` in the folder."""
+
+EXAMPLES = "docs/reference/command.md"
+"""One example after the other of a command that does much: their options are looked at, no more."""
 
 PORTS = re.compile(r"(?<![\w.])(8000|8001|9464|6379)(?!\w)")
 CRON = re.compile(r"^(?:(?:[\d*/,-]+ ){5}|@\w+ )(.+)$")
@@ -66,6 +70,8 @@ class Reader:
             # Blank lines before it, so that a traceback names the line of the page.
             program = compile("\n" * (block.line - 1) + code, self.page, "exec")
             exec(program, self.names)
+        elif block.language == "sh" and self.page == EXAMPLES:
+            check_options(code)
         elif block.language == "sh":
             if not block.title:
                 self.run(code, block)
@@ -82,7 +88,6 @@ class Reader:
         path = self.here / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text, "utf-8")
-        path.chmod(0o755)
         if path.suffix in (".service", ".timer", ".socket"):
             self.units.append(path)
 
@@ -115,7 +120,10 @@ class Reader:
 
     def cron(self, line: str, block: Block) -> None:
         """Run what cron would run."""
-        if not line.strip() or line.startswith("#") or re.match(r"[A-Z]+=", line):
+        if not line.strip() or line.startswith("#"):
+            return
+        if re.match(r"[A-Z_]+=", line):
+            os.environ.update([line.split("=", 1)])
             return
         found = CRON.match(line)
         if found is None:
@@ -129,6 +137,19 @@ def check_only(block: Block) -> None:
         compile(block.code, block.page, "exec", ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
     elif block.language == "sh":
         subprocess.run(["bash", "-n"], input=block.code.encode(), check=True)
+
+
+def check_options(code: str) -> None:
+    """Are the options of each example there? With ``--help`` all are read and nothing is done."""
+    from reposync.command import main
+
+    for arguments in re.findall(r"^(?:watch )?reposync (.*?)(?: \|.*)?$", code, re.MULTILINE):
+        sys.argv = ["reposync", *shlex.split(arguments), "--help"]
+        try:
+            main()
+        except SystemExit as ended:
+            if ended.code:
+                raise
 
 
 def verify_units(units: list[Path]) -> None:
@@ -184,5 +205,6 @@ def no_downloads() -> None:
 
 
 if __name__ == "__main__":
-    no_downloads()
+    if "query_texts" in (ROOT / sys.argv[1]).read_text("utf-8"):
+        no_downloads()
     Reader(sys.argv[1]).read()

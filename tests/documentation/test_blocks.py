@@ -1,7 +1,8 @@
 """Every code block of the documentation runs, or says why it cannot.
 
 Each page is read in a folder of its own, which holds a small git repository, ``path/to/repo``, that
-was synced as "my-repo" into ``./chroma`` with the default model.
+was synced as "my-repo" into ``./chroma`` with the default model, and ``sync.toml``. The reader's
+``/srv/code/my-repo`` is that repository, and ``/opt/reposync`` has the programs.
 """
 
 from __future__ import annotations
@@ -35,12 +36,15 @@ FILES = {
     ".gitignore": "*.log\n",
     "logo.png": "\0",
 }
+LINKS = {"root/srv/code/my-repo": "path/to/repo", "root/opt/reposync/bin": "bin"}
 NOT_RUN = {
     "CONTRIBUTING.md": 2,
     "docs/explanation/chunking.md": 1,
     "docs/explanation/performance-runner.md": 1,
     "docs/explanation/performance.md": 1,
     "docs/explanation/sharing.md": 1,
+    "docs/how-to/operations-runbook.md": 1,
+    "docs/how-to/schedule.md": 1,
     "docs/how-to/server.md": 1,
 }
 """How many blocks of which pages do not run; each says why in a comment before it."""
@@ -54,7 +58,11 @@ def template() -> Iterator[Path]:
     for name, text in FILES.items():
         (repository / name).parent.mkdir(parents=True, exist_ok=True)
         (repository / name).write_text(text, "utf-8")
+    for link, target in LINKS.items():
+        (where / link).parent.mkdir(parents=True, exist_ok=True)
+        (where / link).symlink_to(where / target)
     (where / "home").mkdir()
+    (where / "sync.toml").write_text("max_files = 5000\n")
     (where / "home/.gitconfig").write_text("[user]\nname = Ada\nemail = ada@example.org\n")
     for command in (("init", "-q", "-b", "main"), ("add", "."), ("commit", "-q", "-m", "first")):
         subprocess.run(["git", *command], cwd=repository, env=surroundings(where), check=True)
@@ -80,9 +88,10 @@ def surroundings(where: Path) -> dict[str, str]:
     binaries = where / "bin"
     if not binaries.is_dir():
         binaries.mkdir()
-        (binaries / "python").symlink_to(sys.executable)
+        (binaries / "python").write_text(f'#!/bin/sh\nexec "{sys.executable}" "$@"\n')
         (binaries / "reposync").write_text(COMMAND)
-        (binaries / "reposync").chmod(0o755)
+        for program in binaries.iterdir():
+            program.chmod(0o755)
     ours = ("XDG", "REPOSYNC")
     kept = {name: value for name, value in os.environ.items() if not name.startswith(ours)}
     path = [str(binaries), str(Path(sys.executable).parent), kept["PATH"]]

@@ -1,0 +1,94 @@
+"""What pages list is all that there is, and says what the code says."""
+
+from __future__ import annotations
+
+import ast
+import inspect
+import re
+from collections import Counter
+from functools import cache
+
+import pytest
+
+import reposync
+from documentation.blocks import ROOT
+from reposync import SyncError
+
+HOW_TO = ROOT / "docs/how-to"
+ERRORS = [
+    name
+    for name in reposync.__all__
+    if inspect.isclass(getattr(reposync, name)) and issubclass(getattr(reposync, name), SyncError)
+]
+PARTS = ["Symptom", "Cause", "What to do"]
+
+
+def sections(text: str, level: str = "###") -> dict[str, str]:
+    """The sections of a page by their headings."""
+    parts = re.split(rf"^{level} (.+)\n", text, flags=re.MULTILINE)
+    return dict(zip(parts[1::2], parts[2::2], strict=True))
+
+
+@cache
+def messages() -> tuple[str, ...]:
+    """All texts in the library's code, with ``…`` for what is put in."""
+    found = []
+    for path in (ROOT / "reposync").rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+            if isinstance(node, ast.JoinedStr):
+                values = [v.value if isinstance(v, ast.Constant) else "…" for v in node.values]
+                found.append("".join(map(str, values)))
+            elif isinstance(node, ast.Constant) and isinstance(node.value, str):
+                found.append(node.value)
+    return tuple(found)
+
+
+TROUBLES = sections((HOW_TO / "troubleshooting.md").read_text("utf-8").replace("\n## ", "\n### "))
+
+
+def test_every_error_is_in_troubleshooting() -> None:
+    """Whoever meets an error finds it there, and no error that is no more."""
+    named = [heading.strip("`") for heading in TROUBLES if heading.startswith("`")]
+    assert Counter(named) == Counter(ERRORS)
+
+
+@pytest.mark.parametrize("heading", [name for name, text in TROUBLES.items() if "**" in text])
+def test_every_trouble_has_its_three_parts(heading: str) -> None:
+    """Symptom, cause, and what to do, in this order."""
+    assert re.findall(r"^\*\*(.+?)\.\*\*", TROUBLES[heading], re.MULTILINE) == PARTS
+
+
+def test_every_section_is_a_trouble() -> None:
+    """None was overlooked by the test above."""
+    assert [name for name, text in TROUBLES.items() if "**" not in text] == [
+        "Without an error",
+        "Errors",
+    ]
+
+
+@pytest.mark.parametrize("name", ERRORS)
+def test_symptoms_are_what_is_said(name: str) -> None:
+    """What is quoted of a message is in the code."""
+    symptom = TROUBLES[f"`{name}`"].split("**Cause.**")[0]
+    for quoted in re.findall(r"`([^`]*…[^`]*)`", symptom.replace("\n", " ")):
+        words = [re.escape(part.strip()) for part in quoted.split("…") if part.strip()]
+        wanted = re.compile(".*".join(words), re.DOTALL)
+        assert any(wanted.search(message) for message in messages()), quoted
+
+
+RUNBOOK = sections((HOW_TO / "operations-runbook.md").read_text("utf-8").replace("\n## ", "\n### "))
+ALERTS = re.findall(r"- alert: (\w+)", (HOW_TO / "alerts.yml").read_text("utf-8"))
+
+
+def test_every_alert_is_in_the_runbook() -> None:
+    """Whoever is woken finds what to do; and no alert that is no more."""
+    assert Counter(ALERTS) == Counter(name for name in RUNBOOK if name.startswith("Reposync"))
+
+
+@pytest.mark.parametrize("alert", ALERTS)
+def test_the_runbook_has_steps_for_each_alert(alert: str) -> None:
+    """What it means, steps, and how to see that it is over."""
+    text = RUNBOOK[alert]
+    assert text.strip().startswith("**What it means.**")
+    assert "\n1. " in text
+    assert "\n**It is over** when " in text
