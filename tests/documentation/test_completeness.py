@@ -76,6 +76,20 @@ def test_symptoms_are_what_is_said(name: str) -> None:
         assert any(wanted.search(message) for message in messages()), quoted
 
 
+TESTS = "\n".join(path.read_text("utf-8") for path in (ROOT / "tests").rglob("*.py"))
+
+
+@pytest.mark.parametrize("page", ["consistency-promise.md", "security.md"])
+def test_claims_are_held_by_tests_that_are_there(page: str) -> None:
+    """A test, or a file of tests, that a page names for a claim exists."""
+    text = (ROOT / "docs/explanation" / page).read_text("utf-8")
+    named = re.findall(r"`(test_\w+)`", text)
+    files = re.findall(r"`(?:tests/(?:\w+/)*)?(\w+\.py)`", text)
+    assert named
+    assert [name for name in named if f"def {name}(" not in TESTS] == []
+    assert [name for name in files if not list((ROOT / "tests").rglob(name))] == []
+
+
 RUNBOOK = sections((HOW_TO / "operations-runbook.md").read_text("utf-8").replace("\n## ", "\n### "))
 ALERTS = re.findall(r"- alert: (\w+)", (HOW_TO / "alerts.yml").read_text("utf-8"))
 
