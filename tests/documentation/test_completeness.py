@@ -12,7 +12,8 @@ import pytest
 
 import reposync
 from documentation.blocks import ROOT
-from reposync import SyncError
+from reposync import Chunk, SyncConfig, SyncError
+from reposync.rows import make_rows
 
 HOW_TO = ROOT / "docs/how-to"
 ERRORS = [
@@ -106,3 +107,19 @@ def test_the_runbook_has_steps_for_each_alert(alert: str) -> None:
     assert text.strip().startswith("**What it means.**")
     assert "\n1. " in text
     assert "\n**It is over** when " in text
+
+
+def test_metadata_keys_are_those_of_rows() -> None:
+    """Every key of a row is documented, with its type, and no other."""
+    text = (ROOT / "docs/reference/metadata.md").read_text("utf-8")
+    table = re.findall(r"^\| `(\w+)` \| (\w+) \|", text, re.MULTILINE)
+    [row] = make_rows("r", "a.ipynb", [Chunk("x", 1, 1, cell=1)], model="m", recipe="1")
+    assert dict(table) == {key: type(value).__name__ for key, value in row.metadata.items()}
+
+
+def test_knobs_are_settings() -> None:
+    """What performance tuning turns is there."""
+    text = (HOW_TO / "performance-tuning.md").read_text("utf-8")
+    knobs = re.findall(r"^\| `(\w+)` \|", text, re.MULTILINE)
+    assert knobs
+    assert set(knobs) <= set(SyncConfig.model_fields)
