@@ -512,7 +512,7 @@ def test_the_how_to(server: Server, folder: Path) -> None:
     page = (Path(__file__).parents[1] / "docs/how-to/server.md").read_text("utf-8")
     (command,) = re.findall("```sh\n(.*?)\n```", page)
     assert command == COMMAND.format(path="./chroma", port=8000)
-    (program,) = re.findall("```python\n(.*?)```", page, re.DOTALL)
+    program, *_ = re.findall("```python\n(.*?)```", page, re.DOTALL)
     filled(Desk(folder / "tree", folder / "unused"), 3)
     program = program.replace("path/to/repo", str(folder / "tree"))
     python(program.replace("8000", str(server.port)))

@@ -11,6 +11,7 @@ Comments on the line before a block:
     <!-- background: PORT -->       a program that runs until it is stopped, and then answers there
     <!-- exit code: N -->           how it ends, if not with 0
     <!-- command: NAME -->          .ci/run takes it literally
+    <!-- run by: tests/FILE -->     that test takes it from the page, and runs it with what it needs
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from pathlib import Path
 ROOT = Path(__file__).parents[2]
 FOR_PEOPLE = {"text", "diff", "promql"}
 FENCE = re.compile(r"^( *)```(.*)$")
-NOTE = re.compile(r"^ *<!-- (not run|background|exit code|command): (.+) -->$")
+NOTE = re.compile(r"^ *<!-- (not run|background|exit code|command|run by): (.+) -->$")
 
 
 @dataclass(frozen=True)
@@ -46,7 +47,7 @@ class Block:
     @property
     def runs(self) -> bool:
         """True if the tests run it, or have its own program read it."""
-        return self.language not in FOR_PEOPLE and self.kind not in ("not run", "command")
+        return self.language not in FOR_PEOPLE and self.kind not in ("not run", "command", "run by")
 
 
 def blocks(page: str) -> Iterator[Block]:

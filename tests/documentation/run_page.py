@@ -66,6 +66,8 @@ class Reader:
             self.put(self.at_home(block.title), code)
         if not block.runs:
             check_only(block)
+        elif block.language == "python" and self.runs_later(block):
+            compile(code, self.page, "exec")
         elif block.language == "python":
             # Blank lines before it, so that a traceback names the line of the page.
             program = compile("\n" * (block.line - 1) + code, self.page, "exec")
@@ -77,6 +79,11 @@ class Reader:
                 self.run(code, block)
         else:
             self.parse(block, code)
+
+    def runs_later(self, block: Block) -> bool:
+        """True if the page has its reader run that file afterwards."""
+        later = (b for b in blocks(self.page) if b.line > block.line and b.language == "sh")
+        return bool(block.title) and any(f"python {block.title}" in b.code for b in later)
 
     def at_home(self, text: str) -> str:
         """`text` with the reader's folders and ports replaced by those that are free here."""
