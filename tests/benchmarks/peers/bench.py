@@ -39,6 +39,7 @@ class Bench:
         pythons: the interpreter for each tool, in order.
         env: for every program that is run.
         model: the folder of the real model; None: vectors come for free.
+        floors: measure, too, what no sync can be cheaper than.
         figures: what was measured so far.
     """
 
@@ -47,6 +48,7 @@ class Bench:
     pythons: Mapping[Tool, str | Path]
     env: Mapping[str, str]
     model: Path | None = None
+    floors: bool = True
     figures: list[Figure] = field(default_factory=list)
 
     def round(self, number: int, operations: Sequence[Operation]) -> None:
@@ -63,7 +65,7 @@ class Bench:
             time.sleep(SETTLE)
             # A tool that failed is left out from then on: what it does next would mean nothing.
             desks = [desk for desk in desks if desk.work(operation)]
-            if operation is UNCHANGED:
+            if operation is UNCHANGED and self.floors:
                 for name, command in floors(folder / "tree").items():
                     usage, _ = repeated(command, self.env)
                     self.add(Figure(operation.title, name, usage))
@@ -97,7 +99,7 @@ class Desk:
             self.bench.add(Figure(operation.title, self.tool.name, verdict="failed"))
             return operation.fresh
         self.bench.add(figure)
-        if not operation.fresh:
+        if self.bench.floors and not operation.fresh:
             for floor in self._floors():
                 self.bench.add(floor._replace(operation=operation.title))
         return True
@@ -137,8 +139,9 @@ class Desk:
             return Figure(operation.title, self.tool.name, verdict="ended before it was killed")
         if operation is UNCHANGED:
             usage, runs = repeated(command, self.env)
-        elif operation.neighbour and not self.tool.chroma:
-            return Figure(operation.title, self.tool.name, verdict="no Chroma collection to share")
+        elif operation.neighbour and self.tool.elsewhere:
+            why = f"not measured: its rows are {self.tool.elsewhere}"
+            return Figure(operation.title, self.tool.name, verdict=why)
         elif operation.neighbour:
             with neighbour(store, self.env, locked=self.tool in (OURS, FAST)) as counted:
                 usage = measure(command, self.env)
@@ -158,7 +161,7 @@ class Desk:
         copy = self.folder / "copy"
         shutil.copytree(store, copy)
         command = [sys.executable, "-m", "peers.verdict", str(self.folder / "tree"), str(copy)]
-        if not self.tool.chroma:
+        if self.tool.elsewhere:
             rows = self.folder / "rows"
             dump = self.tool.command(self.bench.pythons[self.tool], "--rows", copy)
             with rows.open("wb") as file:

@@ -20,31 +20,42 @@ EXTENSIONS = "import sqlite3; sqlite3.Connection.enable_load_extension"
 
 
 def python_of(
-    name: str, packages: Sequence[str], cache: Path, *, extensions: bool = False
+    name: str,
+    packages: Sequence[str],
+    cache: Path,
+    *,
+    bare: Sequence[str] = (),
+    extensions: bool = False,
 ) -> Path | None:
     """The interpreter of the environment that has these packages, and our version of chromadb.
 
-    Without packages it is the one that runs this. `extensions`: one whose sqlite3 loads extensions;
-    None if there is none on this machine.
+    Without packages it is the one that runs this. Packages that name a chromadb get that one.
+    `bare`: packages that are installed without what they require. `extensions`: one whose sqlite3
+    loads extensions; None if there is none on this machine.
     """
     if not packages:
         return Path(sys.executable)
     base = _with_extensions() if extensions else sys.executable
     if base is None:
         return None
-    wanted = [*packages, f"chromadb=={version('chromadb')}"]
+    wanted = [*packages]
+    if not any(package.startswith("chromadb") for package in packages):
+        wanted.append(f"chromadb=={version('chromadb')}")
     folder = cache / "environments" / name
     python, made = folder / "bin" / "python", folder / "made-for.json"
-    if made.exists() and json.loads(made.read_text()) == wanted:
+    if made.exists() and json.loads(made.read_text()) == [*wanted, *bare]:
         return python
     print(f"making the environment of {name} in {folder}", file=sys.stderr, flush=True)
     subprocess.run([base, "-m", "venv", "--clear", "--without-pip", folder], check=True)
     pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "--python", str(python)]
-    install = [*pip, "install", "-q", *wanted]
-    done = subprocess.run(install, capture_output=True, text=True)
-    if done.returncode != 0:
-        raise SystemExit(f"{name}: pip cannot install {', '.join(wanted)}:\n{done.stderr[-2000:]}")
-    made.write_text(json.dumps(wanted))
+    for options, names in (([], wanted), (["--no-deps"], bare)):
+        install = [*pip, "install", "-q", *options, *names]
+        if names and (done := subprocess.run(install, capture_output=True, text=True)).returncode:
+            said = done.stderr[-2000:]
+            raise SystemExit(
+                f"{name}: pip cannot install {', '.join(names)}; leave it out with --tools:\n{said}"
+            )
+    made.write_text(json.dumps([*wanted, *bare]))
     return python
 
 

@@ -16,6 +16,7 @@ from typing import Any
 
 from .bench import Bench
 from .changes import files_of
+from .compare import FILES, PEERS, around, comparison, paste
 from .corpora import make_corpus
 from .environments import python_of, versions
 from .model import fast_packages, make_model
@@ -55,7 +56,7 @@ def as_json(figures: Sequence[Figure]) -> list[dict[str, Any]]:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """The command."""
-    options = _parser().parse_args(arguments)
+    options = _options(arguments)
     # Where sources are compiled at each start, as $PYTHONDONTWRITEBYTECODE has it, ours would pay
     # for what installed packages are spared.
     for folder in (ROOT / "reposync", SCRIPTS):
@@ -76,12 +77,18 @@ def main(arguments: Sequence[str] | None = None) -> None:
         env, model = dict(ENV), None
         if options.model:
             model = make_model(options.cache, ENV)
-            if extra := fast_packages(options.cache):
+            if FAST in pythons and (extra := fast_packages(options.cache)):
                 env["PYTHONPATH"] += os.pathsep + str(extra)
-        bench = Bench(corpus, Path(scratch), pythons, env, model)
+        bench = Bench(corpus, Path(scratch), pythons, env, model, floors=not options.compare)
         for number in range(options.rounds):
             bench.round(number, [OPERATIONS[name] for name in options.operations.split(",")])
-    print(f"{title}\n\n{listed}\n\n{table(bench.figures)}")
+    if options.compare:
+        text = comparison(title, found, bench.figures)
+    else:
+        text = f"{title}\n\n{listed}\n\n{table(bench.figures)}"
+    print(text)
+    if options.into:
+        paste(text, options.into)
     if options.json:
         results = {"what": title, "versions": found, "figures": as_json(bench.figures)}
         options.json.write_text(json.dumps(results, indent=1) + "\n")
@@ -94,13 +101,28 @@ def _tools(options: argparse.Namespace) -> tuple[dict[Tool, Path], dict[str, str
         tool = TOOLS[name]
         if tool is FAST and not options.model:
             continue  # nothing is embedded that it could do faster
-        python = python_of(name, tool.packages, options.cache, extensions=tool.extensions)
+        python = python_of(
+            name, tool.packages, options.cache, bare=tool.bare, extensions=tool.extensions
+        )
         if python is None:
             found[tool.name] = "NOT MEASURED: the sqlite3 of no Python here loads extensions"
         else:
             pythons[tool] = python
             found[tool.name] = versions(python, tool.shown)
     return pythons, found
+
+
+def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
+    parser = _parser()
+    options = parser.parse_args(arguments)
+    if options.into and not options.compare:
+        parser.error("--into is for --compare")
+    if options.into:
+        around(options.into)  # better now than when all is measured
+    if options.compare:
+        options.model, options.limit = True, options.limit or FILES
+    options.tools = options.tools or ",".join(PEERS if options.compare else TOOLS)
+    return options
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -112,10 +134,19 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--rounds", type=int, default=1)
     parser.add_argument("--model", action="store_true", help="the real model, not free vectors")
     parser.add_argument(
-        "--tools", default=",".join(TOOLS), help=f"some of {', '.join(TOOLS)}; default: all"
+        "--tools", help=f"some of {', '.join(TOOLS)}; default: all, with --compare without fast"
     )
     parser.add_argument(
         "--operations", default=",".join(OPERATIONS), help=f"some of {', '.join(OPERATIONS)}"
+    )
+    parser.add_argument(
+        "--compare",
+        action="store_true",
+        help="the table of the comparison page: --model, and a sample of"
+        f" {FILES} files unless --limit says otherwise",
+    )
+    parser.add_argument(
+        "--into", type=Path, metavar="PAGE", help="put that table into this page, too"
     )
     parser.add_argument("--json", type=Path, help="write all figures to this file, too")
     parser.add_argument(

@@ -14,11 +14,12 @@ import pytest
 from chromadb.api import ClientAPI
 from chromadb.errors import InternalError
 
-from . import changes, profiling, scale
+from . import changes, compare, profiling, scale
 from .measure import Failed, Usage, measure
+from .operations import OPERATIONS
 from .run import main
 from .table import Figure, table
-from .tools import SCRIPTS
+from .tools import ROOT, SCRIPTS, TOOLS
 from .verdict import COLLECTION, Delta, Verdict, judge, pages
 
 BURN = "import time\nwhile time.process_time() < 0.3: pass"
@@ -194,6 +195,47 @@ def test_the_table_has_medians_and_everything_that_went_wrong() -> None:
         "| cold | x | 2.00 | 3.00 | 40.0 | 1 234 | 7 | 1 stale rows |",
         "| cold | y | - | - | - |  |  | failed |",
     ]
+
+
+def test_a_comparison_hides_nothing(tmp_path: Path) -> None:
+    """Each tool has a cell for each operation, and one bad outcome of several stands out in it."""
+    usages = [Usage(1.0, 2.0, 30.0), Usage(2.0, 3.0, 40.0), Usage(9.0, 9.0, 90.0)]
+    verdicts = [Verdict(7, 0, 0), Verdict(8, 0, 1), Verdict(7, 0, 0)]
+    figures = [
+        *(Figure("cold", "x", u, 1234, v) for u, v in zip(usages, verdicts, strict=True)),
+        Figure("cold", "y", usages[0], 7, verdicts[0]),
+        Figure("nothing changed", "y", verdict="failed"),
+    ]
+    page = tmp_path / "page.md"
+    page.write_text(f"before\n{compare.BEGIN}\nold\n{compare.END}\nafter\n")
+    compare.paste(compare.comparison("some files", {"x": "x 1", "y": "y 2"}, figures), page)
+    lines = page.read_text().splitlines()
+    cells = ["cold", "2.00 s<br>1 234 texts<br>**1 stale rows**", "1.00 s<br>7 texts<br>exact"]
+    assert f"| {' | '.join(cells)} |" in lines
+    assert "| nothing changed | - | failed |" in lines
+    assert lines[4:7] == ["", "- x: x 1", "- y: y 2"]
+    assert (lines[0], lines[-1], "old" in lines) == ("before", "after", False)
+
+
+def test_the_comparison_page_is_what_the_command_makes() -> None:
+    """The page has all tools and all operations, and nothing that is no longer measured."""
+    page = (ROOT / "docs/explanation/comparison.md").read_text("utf-8")
+    inside = page.partition(compare.BEGIN)[2].partition(compare.END)[0]
+    rows = [row.split(" | ") for row in inside.splitlines() if row.startswith("| ")]
+    names = [TOOLS[name].name for name in compare.PEERS]
+    assert [cell.strip("| ") for cell in rows[0] if cell.strip("| ")] == names
+    assert [row[0].strip("| ") for row in rows[1:]] == [each.title for each in OPERATIONS.values()]
+    assert all(len(row) == len(names) + 1 for row in rows)
+    listed = [line.partition(":")[0] for line in inside.splitlines() if line.startswith("- ")]
+    assert listed == [f"- {name}" for name in names]
+
+
+def test_a_page_without_marks_is_told_before_anything_runs(tmp_path: Path) -> None:
+    """A quarter of an hour is not measured for nothing."""
+    page = tmp_path / "page.md"
+    page.write_text("no table here\n")
+    with pytest.raises(SystemExit, match="has no <!-- measured: begin -->"):
+        main(["--compare", "--into", str(page)])
 
 
 def test_the_whole_path(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -25,8 +25,11 @@ class Tool:
 
     Attributes:
         script: takes the arguments that ``scripts/task.py`` explains.
-        packages: what its environment must have; empty for ours, which runs where this does.
-        chroma: its rows are in a Chroma collection; else the script prints them when asked to.
+        packages: what its environment must have; empty for ours, which runs where this does. With
+            our version of chromadb, unless it names one.
+        bare: what is installed there without what it requires: `packages` has what is needed of it.
+        elsewhere: where its rows are, if not in a Chroma folder that our version opens as it is;
+            the script then prints them when asked to.
         extensions: its Python must be one whose sqlite3 loads extensions.
         hides: a package that must seem not to be installed.
     """
@@ -34,14 +37,15 @@ class Tool:
     name: str
     script: str
     packages: tuple[str, ...] = ()
-    chroma: bool = True
+    bare: tuple[str, ...] = ()
+    elsewhere: str = ""
     extensions: bool = False
     hides: str = ""
 
     @property
     def shown(self) -> tuple[str, ...]:
         """The packages whose versions are told."""
-        return (*(self.packages or ("reposync",)), "chromadb")
+        return (*(self.bare or self.packages or ("reposync",)), "chromadb")
 
     def command(self, python: str | Path, *arguments: str | Path) -> list[str | Path]:
         """What runs it."""
@@ -72,8 +76,34 @@ TOOLS = {
         "cocoindex-code",
         "cocoindex_code_index.py",
         ("cocoindex-code",),
-        chroma=False,
+        elsewhere="in sqlite-vec",
         extensions=True,
+    ),
+    "vectorcode": Tool(
+        "VectorCode",
+        "vectorcode_vectorise.py",
+        (
+            "chromadb<=0.6.3",
+            # Later ones fetch each grammar from the network when it is first used.
+            "tree-sitter-language-pack<1",
+            "tree-sitter!=0.25.0",
+            "charset-normalizer>=3.4.1",
+            "colorlog",
+            "filelock>=3.15.0",
+            "httpx",
+            "json5",
+            "numpy",
+            "pathspec",
+            "posthog<6.0.0",
+            "psutil",
+            "pygments",
+            "shtab",
+            "tabulate",
+        ),
+        # It requires sentence-transformers, too, for another embedding function than the one used
+        # here: gigabytes that would not be loaded.
+        bare=("VectorCode",),
+        elsewhere="in the format of its own chromadb",
     ),
     "notebook": Tool("notebook script", "notebook.py", ("onnxruntime", "tokenizers")),
 }
