@@ -31,7 +31,7 @@ def comparison(title: str, versions: Mapping[str, str], figures: Sequence[Figure
         ]
         lines.append(line(operation.title, *cells))
     listed = "\n".join(f"- {name}: {what}" for name, what in versions.items())
-    return f"{title}\n\n{listed}\n\n" + "\n".join(lines)
+    return f"Measured on {title}.\n\n{listed}\n\n" + "\n".join(lines)
 
 
 def _cell(runs: Sequence[Figure]) -> str:
