@@ -42,6 +42,7 @@ LINKS = {"root/srv/code/my-repo": "path/to/repo", "root/opt/reposync/bin": "bin"
 NOT_RUN = {
     "CONTRIBUTING.md": 2,
     "docs/explanation/chunking.md": 1,
+    "docs/explanation/comparison.md": 1,
     "docs/explanation/performance-runner.md": 1,
     "docs/explanation/performance.md": 1,
     "docs/explanation/sharing.md": 1,
