@@ -17,7 +17,7 @@ from pydantic import BaseModel, Field
 from reposync.errors import SyncError
 from reposync.records import ActionKind, SkipReason
 from reposync.report import Report, Tabular
-from reposync.words import count, counts, duration, one_line
+from reposync.words import count, counts, duration, one_line, printable
 
 if TYPE_CHECKING:
     from reposync.display import View
@@ -242,7 +242,7 @@ class SyncResult(Tabular):
             f"  files       {counts(self.file_counts())}",
             f"  chunks      {counts(self.chunk_counts())}",
             *([f"  text        {text}"] if (text := self._text_notes()) else ()),
-            *(f"  warning     {one_line(warning)}" for warning in self.warnings),
+            *(f"  warning     {printable(warning)}" for warning in self.warnings),
             *(f"  failed      {failure}" for failure in self.failures[:10]),
         ]
         if len(self.failures) > 10:

@@ -104,6 +104,7 @@ OF_REPORTS: dict[str, int | Callable[[Any], int]] = {
     "HealthReport": _health,
     "HistoryExport": DONE,
     "ImportReport": PARTIAL,
+    "ManySyncs": PARTIAL,
     "MigrationReport": PARTIAL,
     "Page": DONE,
     "PruneReport": DONE,

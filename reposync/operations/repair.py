@@ -12,7 +12,7 @@ from contextlib import nullcontext
 from reposync.config import SyncConfig
 from reposync.errors import UnknownRepository
 from reposync.lock import ChromaLock
-from reposync.manifest import RepositoryKey
+from reposync.manifest import ManifestDamaged, RepositoryKey
 from reposync.opened import Opened, opened, opened_store
 from reposync.operations.alone import no_syncs, patience
 from reposync.operations.findings import VerifyReport, shown
@@ -118,7 +118,7 @@ def repair_repository(
         try:
             with opened(found, name, collection, write=not dry_run) as one:
                 return _repair(one, lock, asked, dry_run=dry_run)
-        except UnknownRepository:
+        except (UnknownRepository, ManifestDamaged):
             if path is not None:
                 lost = _note_again(found, lock, name, collection, asked, dry_run=dry_run)
             if lost is None:

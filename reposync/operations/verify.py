@@ -21,7 +21,7 @@ from reposync.errors import (
 )
 from reposync.freshness import State
 from reposync.lock import ChromaLock
-from reposync.manifest import RepositoryKey
+from reposync.manifest import ManifestDamaged, RepositoryKey
 from reposync.naming import collection_name
 from reposync.opened import Opened, opened, opened_store
 from reposync.operations.alone import patience
@@ -89,7 +89,7 @@ def verify_repository(
         try:
             with opened(found, name, collection) as one:
                 report = verify(one, lock, asked)
-        except UnknownRepository:
+        except (UnknownRepository, ManifestDamaged):
             lost = None if path is None else without_notes(found, lock, name, collection)
             if lost is None:
                 raise

@@ -54,7 +54,7 @@ def test_every_report_has_an_exit_code() -> None:
         if isinstance(value := getattr(library, name), type) and issubclass(value, Report)
     }
     parts = {"ChunkEntry", "FileEntry", "Finding", "HealthCheck", "Hit", "RepairStep"}
-    parts |= {"RepositoryEntry", "RunEntry", "SettingReport"}
+    parts |= {"RepositoryEntry", "RepositoryOutcome", "RepositorySpec", "RunEntry", "SettingReport"}
     assert reports - parts == exits.OF_REPORTS.keys()
 
 

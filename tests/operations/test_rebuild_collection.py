@@ -230,7 +230,7 @@ def test_rows_without_a_vector_are_not_left_out(desk: Desk) -> None:
 
 def test_an_unknown_repository(desk: Desk) -> None:
     """A slip of the pen is an error that names what there is."""
-    with pytest.raises(UnknownRepository, match="'other', 'repo'"):
+    with pytest.raises(UnknownRepository, match="Did you mean 'repo'"):
         rebuild_collection("reop", store=desk.store)
 
 

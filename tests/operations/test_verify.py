@@ -283,7 +283,7 @@ def test_mistakes_of_the_caller(desk: Desk, tmp_path: Path) -> None:
         verify_repository("reop", desk.root, **options(desk))
     with pytest.raises(UnknownRepository):
         repair_repository("reop", desk.root, **options(desk))
-    with pytest.raises(ConfigError, match="ids, content, vectors"):
+    with pytest.raises(ConfigError, match="'ids', 'content', 'vectors'"):
         verify_repository("repo", level="all", **options(desk))  # type: ignore[arg-type]
     other = OtherEmbedding()
     with pytest.raises(EmbeddingMismatch, match="migrate_model"):
