@@ -81,13 +81,16 @@ class Throttle:
             with closing(
                 SQLiteBucket.init_from_file(rates, self._unit, str(path), use_file_lock=True)
             ) as bucket:
-                item = RateItem(self._unit, time.time_ns() // 1_000_000, weight)
+                item = RateItem(self._unit, _now(), weight)
                 bucket.leak(item.timestamp)
                 if bucket.put(item):
                     return 0.0
-                pause = bucket.waiting(item)
-                assert isinstance(pause, int)
-                if pause > MINUTE_MS + 1:  # the clock was set back since
+                wanted = bucket.waiting(item)
+                assert isinstance(wanted, int)
+                # Since the item got its time others may have been let in, later than that: without
+                # what has passed meanwhile theirs would look like times of a clock set back since.
+                pause = wanted - (_now() - item.timestamp)
+                if pause > MINUTE_MS + 1:  # it was
                     bucket.flush()
                 return max(1, min(pause, MINUTE_MS)) / 1000
         except (OSError, sqlite3.Error) as error:
@@ -95,3 +98,8 @@ class Throttle:
                 f"{path}, where SyncConfig.rate_limit keeps count, cannot be written:"
                 f" {error}. Make it writable, or have XDG_STATE_HOME name a folder that is."
             ) from error
+
+
+def _now() -> int:
+    """Milliseconds since 1970."""
+    return time.time_ns() // 1_000_000

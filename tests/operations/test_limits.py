@@ -352,6 +352,19 @@ def test_a_clock_that_was_set_back(clock: Clock) -> None:
     assert clock.now - start <= 61
 
 
+def test_who_waited_for_the_others_does_not_forget_them(
+    clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Calls let in while one waited for the file are not taken for those of a clock set back."""
+    throttle = Throttle(10, "texts", "model", Deadline(None))
+    clock.run(throttle, 10)
+    late = int(clock.now * 1e9)
+    readings = iter([late - 10_000_000])
+    monkeypatch.setattr("reposync.throttle.time.time_ns", lambda: next(readings, late))
+    assert 59 < throttle._take(1) <= 60
+    assert 59 < throttle._take(1) <= 60, "what had been let in was forgotten"
+
+
 def test_no_wait_beyond_the_deadline(clock: Clock) -> None:
     """If there is no room before the deadline, that is said at once."""
     throttle = Throttle(10, "texts", "model", Deadline(30.0))
