@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from reposync.scan.git_command import NoAnswer, relative_to_root, run_git
+from reposync.scan.ignore import read_lines
 from reposync.scan.paths import escape_path
 
 if TYPE_CHECKING:
@@ -119,6 +120,8 @@ def _no_filters(root: Path) -> Mapping[str, str]:
     To compare a file with its commit, git sends it through the filter that ``.gitattributes``
     names. Those of the user's own configuration are the user's own programs and stay.
     """
+    if _surely_has_no_filter(root):
+        return {}
     question = ("config", "-z", "--show-scope", "--name-only", "--get-regexp", r"^filter\.")
     answer = _ask(root, *question, accept=(0, 1)).split(b"\0")
     names = {
@@ -135,6 +138,24 @@ def _no_filters(root: Path) -> Mapping[str, str]:
         settings[f"GIT_CONFIG_KEY_{number}"] = os.fsdecode(key)
         settings[f"GIT_CONFIG_VALUE_{number}"] = ""
     return settings
+
+
+def _surely_has_no_filter(root: Path) -> bool:
+    """Tell from the repository's configuration itself, which spares a process, if it is that plain.
+
+    A section's name cannot be spelt otherwise than in letters, and other files are read only if an
+    ``include`` says so. What could be anything else is left to git: a linked work tree, a symlink.
+    """
+    folder = root / ".git"
+    if (folder / "commondir").exists() or not (folder / "config").is_file():
+        return False
+    files = (folder / "config", folder / "config.worktree")
+    try:
+        text = b"\n".join(line for file in files for line in read_lines(os.fsencode(file)))
+    except OSError:
+        return False
+    plain = not any(file.is_symlink() for file in files)
+    return plain and not any(word in text.lower() for word in (b"filter", b"include"))
 
 
 def _ask(

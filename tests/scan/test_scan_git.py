@@ -13,6 +13,7 @@ import pytest
 
 from reposync.errors import ScanError
 from reposync.scan import GitState, git_command, git_state, list_entries, still_there
+from reposync.scan.git_command import run_git
 
 Tree = Callable[[dict[str, str | bytes]], Path]
 Git = Callable[..., bytes]
@@ -214,6 +215,57 @@ def test_nothing_of_the_repositorys_is_run(
     assert not marker.exists()
     subprocess.run(["git", "status"], cwd=root, capture_output=True, check=False)
     assert marker.exists(), "the trap does not work, so the test shows nothing"
+
+
+@pytest.mark.parametrize("way", ["include", "upper case", "worktree", "symlink", "linked"])
+def test_no_way_to_name_a_filter_is_overlooked(
+    repository: Repository, git: Git, tmp_path: Path, way: str
+) -> None:
+    """However the repository's configuration says it, the filter is not run."""
+    root = repository({"a": "x", ".gitattributes": "a filter=x\n"})
+    marker, run = tmp_path / "was-run", tmp_path / "run"
+    run.write_text(f"#!/bin/sh\ntouch '{marker}'\n")
+    run.chmod(0o755)
+    if way == "linked":
+        git(root, "worktree", "add", "-q", str(tmp_path / "linked"))
+    config = root / ".git/config"
+    says = f'[FILTER "x"]\n\tclean = {run}\n\trequired = true\n'
+    if way == "include":
+        (root / ".git/more").write_text(says)
+        git(root, "config", "include.path", "more")
+    elif way == "worktree":
+        git(root, "config", "extensions.worktreeConfig", "true")
+        (root / ".git/config.worktree").write_text(says)
+    else:
+        with config.open("a") as file:
+            file.write(says)
+    if way == "symlink":
+        config.rename(root / ".git/real")
+        config.symlink_to("real")
+    root = tmp_path / "linked" if way == "linked" else root
+    (root / "a").write_text("y")
+    source = git_state(root)
+    assert source is not None
+    assert source.dirty
+    assert not marker.exists()
+    subprocess.run(["git", "status"], cwd=root, capture_output=True, check=False)
+    assert marker.exists(), "the trap does not work, so the test shows nothing"
+
+
+def test_a_plain_configuration_costs_no_process(
+    repository: Repository, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """To see that no filter is defined, git is asked only where it is not obvious."""
+    root = repository({"a": "x"})
+    asked: list[str] = []
+
+    def noted(*command: object, **options: object) -> bytes:
+        asked.append(str(command[1]))
+        return run_git(*command, **options)  # type: ignore[arg-type]
+
+    monkeypatch.setattr("reposync.scan.git.run_git", noted)
+    assert git_state(root) is not None
+    assert asked == ["status"]
 
 
 def test_a_partial_clone_fetches_nothing(repository: Repository, git: Git, tmp_path: Path) -> None:
