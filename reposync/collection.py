@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar, cast
 from uuid import uuid4
 
 from reposync.errors import EmbeddingMismatch, IndexDamaged, StoreError, StoreUnavailable
+from reposync.parts import parts
 
 if TYPE_CHECKING:
     import numpy as np
@@ -175,8 +176,7 @@ class Collection:
     def origins(self, ids: Sequence[str]) -> dict[str, tuple[str, str]]:
         """The path and the model of each row by id; `ids` may be of any number."""
         found: dict[str, tuple[str, str]] = {}
-        for start in range(0, len(ids), PAGE_ROWS):
-            part = list(ids[start : start + PAGE_ROWS])
+        for part in parts(ids, PAGE_ROWS):
 
             def get(part: list[str] = part) -> list[tuple[str, Any]]:
                 got = self._chroma.get(ids=part, include=["metadatas"])

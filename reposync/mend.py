@@ -27,6 +27,7 @@ from reposync.collection import Collection
 from reposync.errors import IndexDamaged, SyncInProgress
 from reposync.lock import ChromaLock, repository_lock, state_folder
 from reposync.manifest import Manifest, RepositoryKey
+from reposync.parts import parts
 from reposync.probe import IDS, VECTORS, given_up, vectors_in_child
 from reposync.rows import embedded_text, text_key
 from reposync.store import Store, live_systems, refresh
@@ -111,9 +112,9 @@ def _write_all_back(
     """Write vectors back, in batches of a hold each; the others' rows that have none any more."""
     names = manifest.names_in(key)
     given: list[str] = []
-    for start in range(0, len(ids), BATCH_ROWS):
+    for some in parts(ids, BATCH_ROWS):
         with lock.hold():
-            content = collection.contents(ids[start : start + BATCH_ROWS])
+            content = collection.contents(some)
             lost = _write_back(collection, manifest, names, content, saved)
             ours = [row for row in lost if row[2].get("repository") in names]
             if ours:

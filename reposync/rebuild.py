@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Iterable, Iterator
-from itertools import islice
 from pathlib import Path
 
 from reposync.collection import Collection
@@ -13,6 +11,7 @@ from reposync.errors import IndexDamaged
 from reposync.lock import ChromaLock, state_folder
 from reposync.manifest import Manifest, RepositoryKey
 from reposync.mend import cached_vectors, mend
+from reposync.parts import parts
 from reposync.probe import owners_in_child, rows_in_child
 from reposync.rows import Row, embedded_text, row_digest, text_key
 from reposync.store import Store
@@ -109,7 +108,7 @@ def _write_again(
     import numpy as np
 
     with saved.open(encoding="utf-8") as lines:
-        for rows in _pages(map(_row, lines), BATCH_ROWS):
+        for rows in parts(map(_row, lines), BATCH_ROWS):
             vectors = cached_vectors(manifest, [(r.id, r.document, r.metadata) for r in rows])
             found = [row for row in rows if row.id in vectors]
             if found:
@@ -125,9 +124,3 @@ def _row(line: str) -> Row:
     path = str(metadata["path"])
     digest = row_digest(document, metadata)
     return Row(row_id, path, text, document, metadata, text_key(text), digest)
-
-
-def _pages(rows: Iterable[Row], size: int) -> Iterator[list[Row]]:
-    rows = iter(rows)
-    while page := list(islice(rows, size)):
-        yield page

@@ -19,6 +19,7 @@ from reposync.freshness import State
 from reposync.lock import ChromaLock
 from reposync.manifest import Manifest, RepositoryKey, RepositoryRecord
 from reposync.mend import cached_vectors, is_unfinished, same_direction
+from reposync.parts import parts
 from reposync.probe import check_in_child, files_in_child
 from reposync.rows import embedded_text, row_digest, text_key
 from reposync.store import Store
@@ -136,8 +137,8 @@ def _compare_vectors(collection: Collection, manifest: Manifest, ids: Sequence[s
 
     Where two programs overwrote each other's index, rows may have each other's vectors.
     """
-    for start in range(0, len(ids), PAGE_ROWS):
-        page = list(collection.rows(ids[start : start + PAGE_ROWS]))
+    for some in parts(ids, PAGE_ROWS):
+        page = list(collection.rows(some))
         cached = cached_vectors(manifest, (row[:3] for row in page))
         for row_id, _, _, vector in page:
             if row_id in cached and not same_direction(cached[row_id], vector):
@@ -154,9 +155,9 @@ def _import(
 ) -> None:
     import numpy as np
 
-    for start in range(0, len(ids), PAGE_ROWS):
+    for some in parts(ids, PAGE_ROWS):
         with lock.hold(write=False):
-            page = list(collection.rows(ids[start : start + PAGE_ROWS]))
+            page = list(collection.rows(some))
         manifest.keep_vectors(_vectors(page))
         manifest.import_rows(
             record.id,

@@ -18,8 +18,9 @@ from reposync.manifest.file import (
 )
 from reposync.manifest.listing import NEWEST, ChunkRow, FileRow, RepositoryRow
 from reposync.manifest.moves import RENAMED
+from reposync.manifest.repository import RepositoryKey, RepositoryRecord
 from reposync.manifest.runs import RunRow
-from reposync.manifest.state import UNFINISHED, Manifest, RepositoryKey, RepositoryRecord
+from reposync.manifest.state import UNFINISHED, Manifest
 
 __all__ = [
     "FILE_NAME",

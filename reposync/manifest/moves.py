@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from reposync.manifest.database import Database
 
 if TYPE_CHECKING:
-    from reposync.manifest.state import RepositoryKey
+    from reposync.manifest.repository import RepositoryKey
 
 RENAMED = "the repository was renamed"
 

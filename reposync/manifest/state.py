@@ -6,13 +6,13 @@ import json
 import sqlite3
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from reposync.batch import Batch
 from reposync.manifest.cache import VectorCache
 from reposync.manifest.listing import Listings
 from reposync.manifest.moves import Moves
+from reposync.manifest.repository import RepositoryKey, RepositoryRecord
 from reposync.manifest.runs import RunLog
 from reposync.manifest.schema import IN_FLIGHT, OUTDATED, STORED
 from reposync.naming import is_beside
@@ -23,43 +23,6 @@ if TYPE_CHECKING:
     from reposync.manifest.cache import Vector
 
 UNFINISHED = "unfinished in an earlier run"
-
-
-@dataclass(frozen=True, slots=True)
-class RepositoryKey:
-    """What one repository is told apart by within a store."""
-
-    tenant: str
-    database: str
-    collection: str
-    name: str
-
-    @property
-    def parts(self) -> tuple[str, str, str, str]:
-        """All of it, in the order in which the tables have it."""
-        return self.tenant, self.database, self.collection, self.name
-
-
-@dataclass(frozen=True, slots=True)
-class RepositoryRecord:
-    """What is noted of one repository.
-
-    Attributes:
-        path: the folder that it was last synced from.
-        collection_id: Chroma's id of the collection that the rows are in.
-        model: fingerprint of the model that the rows were embedded with.
-        recipe: version of chunker and row format that the rows were made with.
-        token: the store's freshness token after the last sync that ended well, else "".
-        checked: the store's generation when the rows were last compared with the collection.
-    """
-
-    id: int
-    path: str
-    collection_id: str
-    model: str
-    recipe: str
-    token: str
-    checked: int
 
 
 class Manifest(VectorCache, RunLog, Listings, Moves):

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager
-from typing import TypeVar
 
 from reposync.config import SyncConfig
 from reposync.lock import ChromaLock, repository_lock, state_folder
 from reposync.manifest import RepositoryKey
 from reposync.opened import lock_key
 from reposync.store import Store
-
-T = TypeVar("T")
 
 BATCH_ROWS = 64
 """Rows that are read and written in one hold of the store lock."""
@@ -37,9 +34,3 @@ def no_syncs(store: Store, lock: ChromaLock, keys: Iterable[RepositoryKey]) -> I
 def patience(config: SyncConfig) -> dict[str, float]:
     """How patient a `Store` is to be, by a user's settings."""
     return {"attempts": config.max_attempts, "request_timeout": config.request_timeout}
-
-
-def pages(values: Sequence[T], size: int = BATCH_ROWS) -> Iterator[Sequence[T]]:
-    """Cut a long sequence."""
-    for start in range(0, len(values), size):
-        yield values[start : start + size]

@@ -9,10 +9,10 @@ from typing import Any
 from reposync.collection import Collection
 from reposync.lock import ChromaLock
 from reposync.opened import Opened
-from reposync.operations.alone import pages
 from reposync.operations.findings import Finding, FindingKind
 from reposync.operations.vector_check import VectorCheck
 from reposync.operations.wanted import Wanted
+from reposync.parts import parts
 from reposync.rows import METADATA_KEYS, embedded_text, find_occurrence, row_digest, text_key
 
 PAGE_ROWS = 500
@@ -51,7 +51,8 @@ class Comparison:
         there = set(found)
         strangers = there.difference(self._one.manifest.all_rows(self._one.record.id))
         incomplete = set()
-        for page in _by_page(self._old(wanted, there)):
+        old = self._old(wanted, there)
+        for page in parts(old, PAGE_ROWS, weigh=lambda file: len(file.digests)):
             for file in page:
                 strangers.difference_update(file.digests)
                 if file.incomplete:
@@ -80,7 +81,7 @@ class Comparison:
         wanted = [row_id for row_id in ids if row_id in there] if self._content else sampled
         content: Content = {}
         to_read = set(sampled)
-        for part in pages([*wanted, *astray], PAGE_ROWS):
+        for part in parts([*wanted, *astray], PAGE_ROWS):
             with self._lock.hold(write=False):
                 content.update(self._read(part))
                 self._vectors.read(to_read.intersection(part))
@@ -149,7 +150,7 @@ class Comparison:
 
     def _judge_strangers(self, ids: Sequence[str], incomplete: set[str]) -> None:
         """Say of rows that nothing explains what they are."""
-        for page in pages(ids, PAGE_ROWS):
+        for page in parts(ids, PAGE_ROWS):
             with self._lock.hold(write=False):
                 content = self._read(page)
             many = Counter(_path(metadata) for _, metadata in content.values())
@@ -175,7 +176,7 @@ class Comparison:
         numbers: dict[str, dict[object, str]] = defaultdict(dict)
         for path in paths:
             noted = self._one.manifest.rows(self._one.record.id, path)
-            for page in pages(list(noted), PAGE_ROWS):
+            for page in parts(list(noted), PAGE_ROWS):
                 with self._lock.hold(write=False):
                     content = self._read(page)
                 for row_id, (_, metadata) in content.items():
@@ -202,16 +203,3 @@ def _difference(found: Mapping[str, Any], wanted: Mapping[str, Any]) -> str:
     if extra:
         differ.append(f"it has the unknown {', '.join(extra)}")
     return "; ".join(differ) or "its metadata is not what was written"
-
-
-def _by_page(wanted: Iterable[Wanted]) -> Iterator[list[Wanted]]:
-    page: list[Wanted] = []
-    rows = 0
-    for file in wanted:
-        page.append(file)
-        rows += len(file.digests)
-        if rows >= PAGE_ROWS:
-            yield page
-            page, rows = [], 0
-    if page:
-        yield page

@@ -6,7 +6,8 @@ from reposync.collection import Collection
 from reposync.config import SyncConfig
 from reposync.lock import ChromaLock
 from reposync.opened import Opened, opened, opened_store
-from reposync.operations.alone import no_syncs, pages, patience
+from reposync.operations.alone import BATCH_ROWS, no_syncs, patience
+from reposync.parts import parts
 from reposync.rebuild import is_ours_alone
 from reposync.report import Report
 from reposync.search.opening import forget
@@ -97,7 +98,7 @@ def _drop_rows(one: Opened, lock: ChromaLock) -> tuple[int, bool]:
             dispose(one.store, lock, live)
             return one.manifest.count_rows(one.record.id), True
         ids = live.ids(one.key.name)
-    for page in pages(ids):
+    for page in parts(ids, BATCH_ROWS):
         with lock.hold():
             live.delete(page)
     return len(ids), False

@@ -17,6 +17,7 @@ from reposync.opened import Opened, opened, opened_store
 from reposync.operations.alone import no_syncs, patience
 from reposync.operations.archive import About, ArchivedChunk, ArchivedFile, ArchiveWriter
 from reposync.operations.staging import new_folder, staged
+from reposync.parts import parts
 from reposync.reconcile import open_and_compare
 from reposync.records import Known
 from reposync.report import Report
@@ -202,7 +203,7 @@ class _Pages:
         self._collection = collection
 
     def __iter__(self) -> Iterator[tuple[ArchivedFile, list[ArchivedChunk], Vector]]:
-        for page in self._by_page():
+        for page in parts(self._files(), PAGE_ROWS, weigh=lambda file: len(file[1])):
             wanted = {row_id: row for _, rows in page for row_id, row in rows.items()}
             found = self._read(wanted)
             for known, rows in page:
@@ -213,25 +214,17 @@ class _Pages:
                 if mine or redo is None:
                     yield self._entry(known, redo, mine)
 
-    def _by_page(self) -> Iterator[list[tuple[Known, dict[str, KnownRow]]]]:
-        """Files with their rows, some together."""
-        page: list[tuple[Known, dict[str, KnownRow]]] = []
-        size = 0
+    def _files(self) -> Iterator[tuple[Known, dict[str, KnownRow]]]:
+        """Each file with its rows."""
         for path, known in sorted(self._manifest.files(self._record.id).items()):
-            page.append((known, self._manifest.rows(self._record.id, path)))
-            size += len(page[-1][1])
-            if size >= PAGE_ROWS:
-                yield page
-                page, size = [], 0
-        if page:
-            yield page
+            yield known, self._manifest.rows(self._record.id, path)
 
     def _read(self, wanted: dict[str, KnownRow]) -> dict[str, _Found]:
         """Those rows that are as they are noted, whatever was done to the collection."""
-        ids, found = list(wanted), {}
-        for start in range(0, len(ids), PAGE_ROWS):
+        found = {}
+        for ids in parts(wanted, PAGE_ROWS):
             with self._lock.hold(write=False):
-                content = self._collection.contents(ids[start : start + PAGE_ROWS])
+                content = self._collection.contents(ids)
             sound = [row for row in content if self._is_ours(row[1], row[2], wanted[row[0]])]
             vectors = self._vectors(self._collection, sound)
             for row_id, document, metadata in sound:

@@ -10,7 +10,8 @@ from reposync.embed import Embedder
 from reposync.lock import ChromaLock
 from reposync.mend import cached_vectors
 from reposync.opened import Opened
-from reposync.operations.alone import pages
+from reposync.operations.alone import BATCH_ROWS
+from reposync.parts import parts
 from reposync.rows import METADATA_KEYS, Row, content_hash, embedded_text, row_digest, text_key
 
 if TYPE_CHECKING:
@@ -39,7 +40,7 @@ class Mending:
 
     def delete(self, ids: Sequence[str]) -> None:
         """Delete rows that do not belong."""
-        for page in pages(ids):
+        for page in parts(ids, BATCH_ROWS):
             with self._lock.hold():
                 self._live.delete(page)
 
@@ -49,21 +50,21 @@ class Mending:
         """Those whose vectors are cached."""
         return {
             row_id
-            for page in pages(ids)
+            for page in parts(ids, BATCH_ROWS)
             for row_id in _finite(cached_vectors(self._one.manifest, self._read(page)))
         }
 
     def with_stored_vectors(self, ids: Sequence[str]) -> set[str]:
         """Those whose vectors are good in the collection."""
         found: set[str] = set()
-        for page in pages(ids):
+        for page in parts(ids, BATCH_ROWS):
             with self._lock.hold(write=False):
                 found.update(_finite(self._live.readable_vectors(page)))
         return found
 
     def write_vectors(self, ids: Sequence[str]) -> None:
         """Write vectors again, those that are not cached computed; what cannot be had stays."""
-        for page in pages(ids):
+        for page in parts(ids, BATCH_ROWS):
             content = self._read(page)
             vectors = _finite(cached_vectors(self._one.manifest, content))
             vectors |= self._compute([row for row in content if row[0] not in vectors])
@@ -71,7 +72,7 @@ class Mending:
 
     def cache_anew(self, ids: Sequence[str], *, trust_stored: bool) -> None:
         """Have the right vectors in cache and collection: as they are stored there, or computed."""
-        for page in pages(ids):
+        for page in parts(ids, BATCH_ROWS):
             content = self._read(page)
             stored: dict[str, Vector] = {}
             if trust_stored:
@@ -115,7 +116,7 @@ class Mending:
             paths: the file of each row.
         """
         found = {}
-        for page in pages(list(paths)):
+        for page in parts(list(paths), BATCH_ROWS):
             for row_id, text, data in self._read(page):
                 row = self._guess(row_id, paths[row_id], text, data)
                 if row is not None:
@@ -141,14 +142,14 @@ class Mending:
 
     def restore(self, rows: Sequence[Row]) -> None:
         """Write metadata."""
-        for page in pages(rows):
+        for page in parts(rows, BATCH_ROWS):
             with self._lock.hold():
                 self._live.update_metadata(page)
 
     def strip(self, ids: Sequence[str]) -> None:
         """Take keys out of metadata that are not ours: writing a row again would leave them."""
         ours = METADATA_KEYS - {"cell"}  # which a row has that is written again, if it is to
-        for page in pages(ids):
+        for page in parts(ids, BATCH_ROWS):
             extra = {row_id: data.keys() - ours for row_id, _, data in self._read(page)}
             extra = {row_id: keys for row_id, keys in extra.items() if keys}
             if extra:

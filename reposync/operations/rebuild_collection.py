@@ -21,7 +21,8 @@ from reposync.manifest import Manifest
 from reposync.mend import cached_vectors, same_direction
 from reposync.naming import beside_name
 from reposync.opened import Opened, opened, opened_store
-from reposync.operations.alone import no_syncs, pages, patience
+from reposync.operations.alone import BATCH_ROWS, no_syncs, patience
+from reposync.parts import parts
 from reposync.reconcile import check_doubtful
 from reposync.report import Report
 from reposync.store import Store
@@ -152,10 +153,10 @@ def _bring_in_step(
     with lock.hold():
         wanted, there = live.all_ids(), set(new.all_ids())
     gone = sorted(there.difference(wanted))
-    for ids in pages(gone, PAGE_ROWS):
+    for ids in parts(gone, PAGE_ROWS):
         with lock.hold():
             new.delete(ids)
-    for ids in pages(wanted):
+    for ids in parts(wanted, BATCH_ROWS):
         store.require_room()
         with lock.hold():
             rows = live.whole_rows(ids)

@@ -13,7 +13,8 @@ from reposync.lock import ChromaLock
 from reposync.manifest import RENAMED
 from reposync.mend import cached_vectors
 from reposync.opened import Opened
-from reposync.operations.alone import BATCH_ROWS, pages
+from reposync.operations.alone import BATCH_ROWS
+from reposync.parts import parts
 from reposync.records import Known
 from reposync.rows import (
     FileRecord,
@@ -69,7 +70,7 @@ def _works(
     noted: dict[str, dict[str, bool]] = defaultdict(dict)
     for row_id, (path, stored) in one.manifest.all_rows(one.record.id).items():
         noted[path][row_id] = stored
-    for paths in _files_of({path: len(ids) for path, ids in noted.items()}):
+    for paths in parts(noted, BATCH_ROWS, weigh=lambda path: len(noted[path])):
         wanted = [
             row_id
             for path in paths
@@ -101,7 +102,7 @@ def _read(
 ) -> dict[str, dict[str, Row]]:
     """Rows under their new name, by path and new id; their vectors are in the cache then."""
     rows: dict[str, dict[str, Row]] = defaultdict(dict)
-    for page in pages(ids):
+    for page in parts(ids, BATCH_ROWS):
         with lock.hold(write=False):
             content = live.contents(page)
             _cache_all(one, live, content)
@@ -110,19 +111,6 @@ def _read(
             row = _renamed(row_id, document, metadata, one.key.name, limit)
             rows[row.path][row.id] = row
     return rows
-
-
-def _files_of(sizes: Mapping[str, int]) -> Iterator[list[str]]:
-    page: list[str] = []
-    rows = 0
-    for path, size in sizes.items():
-        page.append(path)
-        rows += size
-        if rows >= BATCH_ROWS:
-            yield page
-            page, rows = [], 0
-    if page:
-        yield page
 
 
 def _cache_all(one: Opened, live: Collection, content: Sequence[Content]) -> None:

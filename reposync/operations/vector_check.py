@@ -15,9 +15,10 @@ from reposync.errors import IndexDamaged
 from reposync.lock import ChromaLock
 from reposync.mend import same_direction
 from reposync.opened import Opened
-from reposync.operations.alone import pages
+from reposync.operations.alone import BATCH_ROWS
 from reposync.operations.findings import Finding, FindingKind
 from reposync.operations.wanted import Wanted
+from reposync.parts import parts
 from reposync.rows import embedded_text, text_key
 
 if TYPE_CHECKING:
@@ -136,7 +137,7 @@ class VectorCheck:
             self._found("index", "", "", "its vectors are lost, of all rows as it seems")
             return
         try:
-            for page in pages(self._to_query):
+            for page in parts(self._to_query, BATCH_ROWS):
                 with self._lock.hold(write=False):
                     for path, row_id, vector in page:
                         if not self._finds(row_id, vector):
@@ -157,7 +158,7 @@ class VectorCheck:
         if self._embedder is None or not self._to_compute:
             return
         wrong: list[tuple[FindingKind, _Text, str]] = []
-        for page in pages(self._to_compute):
+        for page in parts(self._to_compute, BATCH_ROWS):
             vectors = self._embedder.embed([row.text for row in page])
             self.computed += len(page)
             for row, true in zip(page, vectors, strict=True):

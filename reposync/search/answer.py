@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from reposync.manifest import RepositoryKey
+from reposync.parts import parts
 from reposync.search.hits import Hit
 from reposync.search.index import IndexedChunk, SearchIndex
 from reposync.search.places import Place
@@ -76,9 +77,7 @@ def make_hits(
     }
     hits: list[Hit] = []
     gone: set[str] = set()
-    page = max(LEAST_PAGE, count)
-    for start in range(0, len(ranking), page):
-        part = ranking[start : start + page]
+    for part in parts(ranking, max(LEAST_PAGE, count)):
         found = [index.chunk(number) for number, _ in part]
         there = truth.of(found)
         for (number, score), (key, chunk) in zip(part, found, strict=True):

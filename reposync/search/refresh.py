@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from reposync.manifest import Manifest
+from reposync.parts import parts
 from reposync.search.index import IndexedChunk, IndexUnusable, SearchIndex
 from reposync.search.places import Place
 from reposync.search.rows import Rows
@@ -92,7 +93,7 @@ def refresh(
                 raise IndexUnusable("its folder cannot be written")
             continue
         number = index.add_repository(place.key, place.record.model)
-        for part in _slices(changed):
+        for part in parts(changed, SLICE_ROWS, weigh=lambda file: len(file.rows)):
             # Another process may have done it meanwhile.
             known = index.stamps(place.key)
             todo = [file for file in part if known.get(file.path) != file.stamp]
@@ -117,19 +118,6 @@ def _noted(manifest: Manifest, place: Place) -> Iterator[NotedFile]:
             digest.update(b"%s%s%d" % (row_id.encode(), row_digest, stored))
             rows.append(NotedRow(row_id, text_hash))
         yield NotedFile(path, digest.digest(), rows)
-
-
-def _slices(files: Sequence[NotedFile]) -> Iterator[list[NotedFile]]:
-    part: list[NotedFile] = []
-    count = 0
-    for file in files:
-        part.append(file)
-        count += len(file.rows)
-        if count >= SLICE_ROWS:
-            yield part
-            part, count = [], 0
-    if part:
-        yield part
 
 
 def _read(

@@ -10,6 +10,7 @@ from reposync.errors import CollectionGone, IndexDamaged, StoreUnavailable
 from reposync.freshness import FolderState, State
 from reposync.lock import ChromaLock
 from reposync.naming import replaced_name
+from reposync.parts import parts
 from reposync.reconcile import check_doubtful
 from reposync.search.places import Place
 from reposync.store import Store, live_systems
@@ -60,8 +61,7 @@ class Rows:
         read: Callable[[Collection, Sequence[str]], dict[str, T]],
     ) -> dict[str, T]:
         found: dict[str, T] = {}
-        for start in range(0, len(ids), PAGE_ROWS):
-            part = ids[start : start + PAGE_ROWS]
+        for part in parts(ids, PAGE_ROWS):
             with self._lock.reading():
                 try:
                     collection = self._open(place)
