@@ -102,7 +102,7 @@ class Desk:
         if self.bench.floors and not operation.fresh:
             for floor in self._floors():
                 self.bench.add(floor._replace(operation=operation.title))
-        return True
+        return operation.fresh or isinstance(figure.verdict, Verdict)
 
     def _floors(self) -> Iterator[Figure]:
         """What our sync cannot be cheaper than."""
@@ -151,12 +151,13 @@ class Desk:
         texts = (embedded(log) - before) // runs
         self.cold = self.cold or texts
         verdict = self._look(store, keep_delta=self.tool is OURS and not operation.fresh)
-        verdict = verdict._replace(lost=written - verdict.others)
+        if isinstance(verdict, Verdict):
+            verdict = verdict._replace(lost=written - verdict.others)
         if operation.fresh:
             shutil.rmtree(place)
         return Figure(operation.title, self.tool.name, usage, texts, verdict)
 
-    def _look(self, store: Path, *, keep_delta: bool) -> Verdict:
+    def _look(self, store: Path, *, keep_delta: bool) -> Verdict | str:
         """The verdict on a copy: opening a store leaves traces that the next sync would see."""
         copy = self.folder / "copy"
         shutil.copytree(store, copy)
@@ -170,9 +171,18 @@ class Desk:
         if keep_delta:
             command += [f"--state={self.folder / 'state'}", f"--delta={self.folder / 'delta'}"]
         env = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])}
-        out = subprocess.run(command, check=True, stdout=subprocess.PIPE, env=env).stdout
+        verdict = judged(command, env)
         shutil.rmtree(copy)
-        return Verdict(**json.loads(out.splitlines()[-1]))
+        return verdict
+
+
+def judged(command: Sequence[str | Path], env: Mapping[str, str]) -> Verdict | str:
+    """What a program says that prints a `Verdict`; or that it was killed: Chroma may crash."""
+    done = subprocess.run(command, check=False, stdout=subprocess.PIPE, env=env)
+    if done.returncode < 0:
+        return f"who reads the collection dies of {signal.Signals(-done.returncode).name}"
+    done.check_returncode()
+    return Verdict(**json.loads(done.stdout.splitlines()[-1]))
 
 
 def repeated(command: Sequence[str | Path], env: Mapping[str, str]) -> tuple[Usage, int]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -15,6 +16,7 @@ from chromadb.api import ClientAPI
 from chromadb.errors import InternalError
 
 from . import changes, compare, profiling, scale
+from .bench import judged
 from .measure import Failed, Usage, measure
 from .operations import OPERATIONS
 from .run import main
@@ -103,6 +105,15 @@ def test_rows_without_a_vector_are_found_one_by_one() -> None:
     }
     assert [row_id for row_id, vector in rows.items() if vector is None] == ["b", "g"]
     assert list(rows) == list("abcdefg")
+
+
+def test_a_collection_that_kills_who_reads_it_is_a_verdict() -> None:
+    """Chroma may crash on what a tool left; what the judge itself does wrong is no verdict."""
+    crash = "import os, signal; os.kill(os.getpid(), signal.SIGSEGV)"
+    said = judged([sys.executable, "-c", crash], os.environ)
+    assert said == "who reads the collection dies of SIGSEGV"
+    with pytest.raises(subprocess.CalledProcessError):
+        judged([sys.executable, "-c", "raise SystemExit(1)"], os.environ)
 
 
 def test_the_floor_writes_the_same_rows(tmp_path: Path, memory: ClientAPI) -> None:
