@@ -44,7 +44,7 @@ def _cell(runs: Sequence[Figure]) -> str:
     return "<br>".join(
         [
             f"{number(median(usage.cpu for usage in usages))} s",
-            f"{texts:,} texts".replace(",", " "),
+            f"{texts:,} text{'s' * (texts != 1)}".replace(",", " "),
             f"**{'; '.join(wrong)}**" if wrong else "exact",
         ]
     )
