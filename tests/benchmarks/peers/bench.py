@@ -22,6 +22,9 @@ from .table import Figure
 from .tools import CHROMAS, FAST, OURS, PLAIN, RUNNER, SCRIPTS, Tool, floors
 from .verdict import Verdict
 
+PATIENCE = 600.0
+"""Seconds in which the verdict must be there; 30 000 rows take less than a minute."""
+
 SETTLE = 0.1
 """Seconds between a change and a sync. A file that was written less than 20 ms before it is read is
 read again the next time: true to life, but no part of what is measured here."""
@@ -176,9 +179,16 @@ class Desk:
         return verdict
 
 
-def judged(command: Sequence[str | Path], env: Mapping[str, str]) -> Verdict | str:
-    """What a program says that prints a `Verdict`; or that it was killed: Chroma may crash."""
-    done = subprocess.run(command, check=False, stdout=subprocess.PIPE, env=env)
+def judged(
+    command: Sequence[str | Path], env: Mapping[str, str], patience: float = PATIENCE
+) -> Verdict | str:
+    """What a program says that prints a `Verdict`; or that it came to no end: Chroma may crash."""
+    try:
+        done = subprocess.run(
+            command, check=False, stdout=subprocess.PIPE, env=env, timeout=patience
+        )
+    except subprocess.TimeoutExpired:
+        return "who reads the collection waits without end"
     if done.returncode < 0:
         return f"who reads the collection dies of {signal.Signals(-done.returncode).name}"
     done.check_returncode()

@@ -108,10 +108,12 @@ def test_rows_without_a_vector_are_found_one_by_one() -> None:
 
 
 def test_a_collection_that_kills_who_reads_it_is_a_verdict() -> None:
-    """Chroma may crash on what a tool left; what the judge itself does wrong is no verdict."""
+    """Chroma may crash, or hang, on what a tool left; what the judge does wrong is no verdict."""
     crash = "import os, signal; os.kill(os.getpid(), signal.SIGSEGV)"
     said = judged([sys.executable, "-c", crash], os.environ)
     assert said == "who reads the collection dies of SIGSEGV"
+    sleep = [sys.executable, "-c", "import time; time.sleep(60)"]
+    assert judged(sleep, os.environ, 0.1) == "who reads the collection waits without end"
     with pytest.raises(subprocess.CalledProcessError):
         judged([sys.executable, "-c", "raise SystemExit(1)"], os.environ)
 
