@@ -519,8 +519,8 @@ _FAULTS: dict[Fault, tuple[type[StoreError], str]] = {
     Fault.DAMAGED: (IndexDamaged, "Chroma's vector index cannot be read ({}). " + REBUILD),
     Fault.DISK: (
         StoreUnavailable,
-        "The store's disk refused ({}). Make room, or make the folder writable, and sync again:"
-        " what was written is kept.",
+        "The store's disk refused ({}). Make room, make the folder writable, or allow more open"
+        " files (ulimit -n), and sync again: what was written is kept.",
     ),
 }
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import resource
 import shutil
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,6 +16,21 @@ from support import make_folder
 
 if TYPE_CHECKING:
     from chromadb.api import ClientAPI
+
+
+OPEN_FILES = 8192
+
+
+def pytest_configure() -> None:
+    """Make good what children inherit from a shell: few open files, and a Ctrl-C that is ignored."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    # A Chroma server keeps four files open for each of the hundreds of collections that it gets here.
+    if resource.RLIM_INFINITY != soft < OPEN_FILES:
+        most = OPEN_FILES if hard == resource.RLIM_INFINITY else min(OPEN_FILES, hard)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
+    # What a shell without job control starts with "&" ignores it, as does all that it starts.
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:

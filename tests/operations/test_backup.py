@@ -419,6 +419,7 @@ except StoreUnavailable as error:
     said = python(code, desk.folder, tmp_path / "backups" / "new", obedient=True).stdout
     assert "Permission denied" in said
     assert "backups/new" in said
+    (tmp_path / "backups").chmod(0o755)
     assert backup_store(tmp_path / "backups" / "new", store=desk.store, config=IMPATIENT).ok
 
 
