@@ -22,9 +22,9 @@ OPEN_FILES = 8192
 
 
 def pytest_configure() -> None:
-    """Make good what children inherit from a shell: few open files, and a Ctrl-C that is ignored."""
+    """Make good what children would inherit: few open files, and a Ctrl-C that is ignored."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    # A Chroma server keeps four files open for each of the hundreds of collections that it gets here.
+    # A Chroma server keeps four files open for each of the hundreds of collections it gets.
     if resource.RLIM_INFINITY != soft < OPEN_FILES:
         most = OPEN_FILES if hard == resource.RLIM_INFINITY else min(OPEN_FILES, hard)
         resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
