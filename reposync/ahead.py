@@ -10,7 +10,6 @@ from collections.abc import Generator, Iterable
 from typing import TYPE_CHECKING
 
 from reposync.batch import Batch
-from reposync.embed.workers import Workers
 from reposync.manifest import Manifest
 from reposync.request import Request
 from reposync.rows import text_key
@@ -19,6 +18,8 @@ from reposync.tally import Tally
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
+
+    from reposync.embed.workers import Workers
 
     Vector = NDArray[np.float32]
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterator
-from statistics import median
 from typing import Literal
 
 from reposync.batch import Batch
@@ -55,5 +54,7 @@ class Pace:
 
     def _cost(self, kind: Kind) -> float:
         """Seconds for one; the median, since a flush of the index falls into one hold of many."""
+        from statistics import median
+
         costs = self._costs[kind]
         return max(1e-6, median(costs)) if costs else FIRST_GUESS[kind]

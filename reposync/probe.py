@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import json
 import os
-import pickletools
 import sqlite3
 import struct
 import subprocess
@@ -278,6 +277,8 @@ def _read_labels(content: bytes) -> dict[str, int]:
 
     It is not unpickled: that can run anything, and tells nothing of a file that was cut off.
     """
+    import pickletools
+
     found: dict[str, int] = {}
     last: str | None = None
     with suppress(ValueError):

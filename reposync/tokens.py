@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import cached_property
-from importlib.resources import as_file, files
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -36,6 +35,8 @@ class TokenCounter:
     @cached_property
     def tokenizer(self) -> Tokenizer:
         """The tokenizer itself, with neither truncation nor padding."""
+        from importlib.resources import as_file, files
+
         from tokenizers.implementations.bert_wordpiece import BertWordPieceTokenizer
 
         with as_file(files("reposync") / "data" / "vocab.txt") as vocabulary:

@@ -335,6 +335,7 @@ sys.addaudithook(note)
 from support import Desk
 result = Desk(Path(sys.argv[1]), Path(sys.argv[2])).sync()
 heavy = ("chromadb", "onnxruntime", "tokenizers", "reposync.display", "pygments")
+heavy += ("reposync.embed.workers", "reposync.embed.minilm")
 loaded = [name for name in heavy if name in sys.modules]
 print(json.dumps({"loaded": loaded, "touched": touched, "files": result.files.model_dump()}))
 """
