@@ -20,6 +20,9 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 
+MOST_RESULTS = 1_000_000_000
+"""More than any index has, and less than what SQLite can count to."""
+
 # The default model takes a fifth of a second to load: it stays loaded for as long as the host keeps
 # the function that it passed.
 _loaded: WeakKeyDictionary[object, Embedder] = WeakKeyDictionary()
@@ -82,12 +85,16 @@ def make_query(
         raise ConfigError(f"language={language!r} is no language. Pass one such as 'python'.")
     called = check_callable(function)
     return Query(
-        # Half of a pair of surrogates is no text: no model takes it, and no JSON.
-        text=text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace"),
+        text=_whole(text),
         mode=mode,
-        count=count,
+        count=min(count, MOST_RESULTS),
         path=None if path is None else check_path(path) or None,
-        language=None if language is None else language.strip().lower(),
+        language=None if language is None else _whole(language).strip().lower(),
         function=called,
         model=None if mode == "lexical" else identify(called, config.model_id).fingerprint,
     )
+
+
+def _whole(text: str) -> str:
+    """Half of a pair of surrogates is no text: no model takes it, no SQLite, and no JSON."""
+    return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")

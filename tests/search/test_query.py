@@ -42,3 +42,9 @@ def test_half_a_surrogate_is_no_text() -> None:
     """What cannot be written as UTF-8 is replaced, so that models and JSON take the query."""
     asked = make_query("a \ud800 lock", "lexical", 1, None, None, None, SyncConfig())
     assert asked.text == "a \ufffd lock"
+
+
+def test_half_a_surrogate_is_no_language() -> None:
+    """What cannot be written as UTF-8 is replaced in a language, too, which SQLite is asked for."""
+    asked = make_query("lock", "lexical", 1, None, "\udcff", None, SyncConfig())
+    assert asked.language == "\ufffd"

@@ -295,6 +295,13 @@ def test_a_mistake_is_told_in_our_words(folder: Desk, mistake: str) -> None:
     assert said in str(error.value)
 
 
+@pytest.mark.parametrize("mode", ["hybrid", "dense", "lexical"])
+def test_more_hits_than_sqlite_can_count(folder: Desk, mode: str) -> None:
+    """However many are asked for, all that there are come."""
+    everything = search(folder, "wheel", mode=mode, n_results=1000)
+    assert search(folder, "wheel", mode=mode, n_results=10**30) == everything
+
+
 def test_a_store_that_is_not_there(tmp_path: Path, own_home: Path) -> None:
     """A search makes no store."""
     with pytest.raises(UnknownRepository, match="Nothing was ever synced"):
