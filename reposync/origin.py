@@ -75,6 +75,10 @@ def find_origin(path: str | os.PathLike[str], ref: str | None = None) -> Origin:
 
 
 def _check_folder(path: str | os.PathLike[str]) -> Path:
+    if path == "":  # a variable that is not set; pathlib takes it for the current folder
+        raise ConfigError(
+            "path='' names no folder. Pass the repository's folder; '.' is the current one."
+        )
     try:
         root = Path(path).expanduser().resolve()
         found = root.exists()

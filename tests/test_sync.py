@@ -411,6 +411,7 @@ class AsyncClient:
 MISTAKES = {
     "missing path": {"path": "/no/such/folder"},
     "path is None": {"path": None},
+    "empty path": {"path": ""},
     "path with a NUL": {"path": "a\0b"},
     "empty name": {"name": ""},
     "blank name": {"name": "  "},

@@ -101,6 +101,7 @@ def test_1_the_answer_is_no(env: dict[str, str], tree: Path, store: Path) -> Non
 MISTAKES = {
     "no such folder": (("sync", "{tmp}/missing"), "PATH '{tmp}/missing' does not exist"),
     "a file": (("sync", "{tmp}/file"), "is a file"),
+    "a variable that is not set": (("sync", "", "--store", "{tmp}/s"), "PATH '' names no folder"),
     "a store that is a file": (("sync", "{tree}", "--store", "{tmp}/file"), "is not a folder"),
     "an empty name": (("sync", "{tree}", "--store", "{tmp}/s", "--name", ""), "--name ''"),
     "an empty store": (("sync", "{tree}", "--store", ""), "--store is empty"),
