@@ -49,7 +49,8 @@ class SyncConfig(BaseModel):
     reposync.errors.ConfigError: SyncConfig: batch_row: there is no such setting; did you mean ...
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    # JSON knows no infinity: a config that has one would not come back from a queue.
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     # Where values came from that were not passed as arguments; no part of what a config is.
     _origins: Mapping[str, str] = PrivateAttr(default_factory=dict)

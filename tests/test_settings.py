@@ -165,6 +165,8 @@ def test_no_limit_in_a_variable() -> None:
         ("EXCLUDE", '["docs/", "a"', r"REPOSYNC_EXCLUDE: it begins as a JSON list"),
         ("EXCLUDE", "[[1]]", r"^$"),
         ("MAX_DELETE_FRACTION", "nan", "REPOSYNC_MAX_DELETE_FRACTION: "),
+        ("REQUEST_TIMEOUT", "inf", "REPOSYNC_REQUEST_TIMEOUT: .*finite"),
+        ("FETCH_TIMEOUT", "1e400", "REPOSYNC_FETCH_TIMEOUT: .*finite"),
     ],
 )
 def test_a_variable_that_cannot_be_right(name: str, text: str, told: str) -> None:
