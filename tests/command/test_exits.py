@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import pytest
 from support import obey, opened
 
 import reposync as library
@@ -309,6 +310,32 @@ def test_141_nobody_reads(env: dict[str, str], store: Path) -> None:
         child.stdout.close()
         assert child.stderr.read() == ""
     assert child.returncode == 141
+
+
+def test_nobody_reads_a_help(env: dict[str, str]) -> None:
+    """A help ends as all output does."""
+    pipe = subprocess.PIPE
+    with subprocess.Popen(
+        [*COMMAND, "--help"], env=env, stdout=pipe, stderr=pipe, text=True
+    ) as child:
+        assert child.stdout is not None
+        assert child.stderr is not None
+        child.stdout.close()
+        assert child.stderr.read() == ""
+    assert child.returncode == 141
+
+
+@pytest.mark.parametrize("closed", ["<&- >&-", ">&- 2>&-", "2>&-"])
+def test_streams_that_are_closed(env: dict[str, str], store: Path, closed: str) -> None:
+    """A command does its work without its streams, as a job of some schedulers has to."""
+    ran = subprocess.run(
+        ["sh", "-c", f'"$@" {closed}', "sh", *COMMAND, "list", "--store", str(store)],
+        env=env,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (ran.returncode, ran.stderr) == (0, "")
 
 
 # -- errors as JSON ------------------------------------------------------------------------------
