@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal, get_args, get_origin
 
 from reposync.report import Report
 from reposync.settings import Unit, is_textual, variable
+from reposync.words import encodable
 
 if TYPE_CHECKING:
     from pydantic.fields import FieldInfo
@@ -91,7 +92,7 @@ def _settings(config: SyncConfig) -> Iterator[SettingReport]:
         one = SettingReport(
             name=name,
             value=_value(getattr(config, name)),
-            origin=config.origin(name),
+            origin=encodable(config.origin(name)),
             default=_value(field.get_default()),
             unit=unit(field),
             reason=said.get(name, ""),
@@ -108,7 +109,9 @@ def _value(value: object) -> Value:
         return f"{value.__module__}.{getattr(value, '__qualname__', type(value).__qualname__)}"
     if isinstance(value, Executor):
         return f"{type(value).__module__}.{type(value).__qualname__}"
-    return value  # type: ignore[return-value]
+    if isinstance(value, tuple):
+        return tuple(map(encodable, value))
+    return encodable(value) if isinstance(value, str) else value  # type: ignore[return-value]
 
 
 def _is_number(value: object) -> bool:

@@ -479,7 +479,18 @@ def _folder(path: Path, given: object) -> Path:
         raise ConfigError(
             f"store={str(path)!r} is not a folder. Pass the folder of a Chroma store."
         )
+    check_name(folder)
     return folder
+
+
+def check_name(folder: Path) -> None:
+    """Raise ConfigError for a store's folder whose name Chroma does not take."""
+    try:
+        str(folder).encode()
+    except UnicodeEncodeError:
+        raise ConfigError(
+            f"store={str(folder)!r} is not UTF-8, and Chroma opens no such folder. Pass another."
+        ) from None
 
 
 def _is_local(system: System) -> bool:

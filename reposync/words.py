@@ -31,6 +31,14 @@ def _escaped(character: str) -> str:
     return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}"
 
 
+def encodable(text: str) -> str:
+    r"""The text, with bytes escaped that are not UTF-8: paths and patterns may have some.
+
+    JSON cannot; as a path, it is not found again.
+    """
+    return text.encode(errors="backslashreplace").decode()
+
+
 def count(number: int, noun: str) -> str:
     """A number of things: "1 file", "2 files"."""
     if number == 1:

@@ -322,6 +322,17 @@ def test_explain() -> None:
     assert ConfigReport.model_validate_json(report.model_dump_json()) == report
 
 
+def test_bytes_that_are_no_text_are_explained() -> None:
+    """A pattern of a name that is not UTF-8 can be said, and stands in the report's JSON."""
+    config = env(EXCLUDE="caf\udce9.txt", CHUNKER_VERSION="\udcff")
+    report = config.explain()
+    found = {one.name: one.value for one in report.settings}
+    assert config.exclude == ("caf\udce9.txt",)
+    assert found["exclude"] == (r"caf\udce9.txt",)
+    assert found["chunker_version"] == r"\udcff"
+    assert ConfigReport.model_validate_json(report.model_dump_json()) == report
+
+
 def test_every_setting_is_explained() -> None:
     """None lacks its unit or its reason, nor, if text can say it, its variable."""
     for one in SyncConfig().explain().settings:

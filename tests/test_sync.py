@@ -430,6 +430,7 @@ MISTAKES = {
     "function cannot be called": {"embedding_function": "all-MiniLM-L6-v2"},
     "config is a dict": {"config": {"chunk_tokens": 100}},
     "empty model_id": {"config": QUICK.model_copy(update={"model_id": " "})},
+    "model_id is not UTF-8": {"config": QUICK.model_copy(update={"model_id": "caf\udce9"})},
     "progress is a word": {"progress": "yes"},
 }
 

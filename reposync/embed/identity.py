@@ -17,6 +17,7 @@ from functools import partial
 from typing import Any
 
 from reposync.errors import ConfigError
+from reposync.words import encodable
 
 
 @dataclass(frozen=True)
@@ -82,6 +83,8 @@ def identify(function: Any | None, model_id: str | None = None) -> ModelIdentity
     if model_id is not None:
         if not model_id.strip():
             raise ConfigError("model_id is empty: give the model a name, or leave model_id out.")
+        if encodable(model_id) != model_id:
+            raise ConfigError(f"model_id={model_id!r} is not UTF-8. Give the model another name.")
         return ModelIdentity(model_id, model_id, known.dimension if known else None)
     return known or _describe(function)
 

@@ -19,7 +19,7 @@ from reposync.operations.seal import Seal, problem_of, read_seal, write_seal
 from reposync.operations.staging import MARK, new_folder, require_space, staged
 from reposync.report import Report
 from reposync.store import Store
-from reposync.words import data_size, one_line
+from reposync.words import data_size, encodable, one_line
 
 SEAL, KIND, VERSION = "backup.json", "reposync-backup", 1
 
@@ -155,7 +155,7 @@ def backup_store(
             }
             seal = write_seal(staging, SEAL, KIND, VERSION, about, _all_files(staging))
     return BackupReport(
-        path=str(target),
+        path=encodable(str(target)),
         store=str(folder),
         created_at=seal.created_at,
         files=len(seal.files),
@@ -199,7 +199,7 @@ def verify_backup(dest: str | os.PathLike[str]) -> BackupCheck:
         findings = inspect_in_child(folder, seal.bytes)
         problems += database_problems(findings)
     return BackupCheck(
-        path=str(folder),
+        path=encodable(str(folder)),
         store=str(seal.about.get("store", "")),
         created_at=seal.created_at,
         files=len(seal.files),

@@ -24,7 +24,7 @@ from reposync.report import Report
 from reposync.result import SourceInfo, SyncResult
 from reposync.rows import KnownRow, row_digest
 from reposync.swap import settled
-from reposync.words import data_size
+from reposync.words import data_size, encodable
 
 if TYPE_CHECKING:
     import numpy as np
@@ -132,7 +132,7 @@ def export_repository(
                 writer.add(file, chunks, vectors)
             size = writer.finish(_about(repository, writer))
     return ExportReport(
-        path=str(target),
+        path=encodable(str(target)),
         repository=name,
         collection=repository.key.collection,
         model=repository.record.model,

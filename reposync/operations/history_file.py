@@ -25,7 +25,7 @@ from reposync.operations.looking import known_store
 from reposync.operations.runs import RunEntry
 from reposync.report import Page, Report
 from reposync.store import Store
-from reposync.words import count
+from reposync.words import count, encodable
 
 TIMEOUT_SECONDS = 30.0
 RETRY_SECONDS = 0.02
@@ -85,7 +85,7 @@ def export_history(
     with known_store(store) as (place, manifest), _writing(path, timeout):
         columns, seen = _already_there(path)
         lines = _missing(place, manifest, name, collection, seen)
-        return HistoryExport(path=str(path), added=_append(path, columns, lines))
+        return HistoryExport(path=encodable(str(path)), added=_append(path, columns, lines))
 
 
 def read_history(

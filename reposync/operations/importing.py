@@ -46,6 +46,7 @@ from reposync.store import Store
 from reposync.swap import settled
 from reposync.tally import Tally
 from reposync.target import Target
+from reposync.words import encodable
 
 if TYPE_CHECKING:
     import numpy as np
@@ -155,7 +156,7 @@ def import_repository(
     ):
         result = _Import(archive, request, manifest).run()
     return ImportReport(
-        path=str(archive.folder),
+        path=encodable(str(archive.folder)),
         repository=result.repository,
         collection=result.collection,
         status=result.status,

@@ -16,8 +16,8 @@ from reposync.operations.examine import inspect_in_child
 from reposync.operations.seal import FileSum, inside
 from reposync.operations.staging import new_folder, require_space, staged
 from reposync.report import Report
-from reposync.store import default_folder, live_systems
-from reposync.words import data_size
+from reposync.store import check_name, default_folder, live_systems
+from reposync.words import data_size, encodable
 
 
 class RestoreReport(Report):
@@ -94,7 +94,7 @@ def restore_store(
         copy_modes(source, staging)
     return RestoreReport(
         path=str(target),
-        backup=str(source),
+        backup=encodable(str(source)),
         files=len(seal.files),
         bytes=seal.bytes,
         collections=findings.collections,
@@ -109,6 +109,7 @@ def _check(store: object) -> Path:
             " it first."
         )
     target = new_folder(default_folder() if store is None else store)
+    check_name(target)
     if live_systems(target):
         raise ConfigError(
             f"A Chroma client of this process is open on {target}, and would go on with the store"

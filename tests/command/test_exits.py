@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import json
+import os
 import signal
 import socket
 import subprocess
@@ -336,6 +337,31 @@ def test_streams_that_are_closed(env: dict[str, str], store: Path, closed: str) 
         check=False,
     )
     assert (ran.returncode, ran.stderr) == (0, "")
+
+
+# -- names that are not UTF-8 --------------------------------------------------------------------
+
+
+def test_names_that_are_not_utf_8(env: dict[str, str], store: Path, tmp_path: Path) -> None:
+    """A copy can be in such a folder, and is told in JSON; a store cannot, and none is made."""
+    odd = os.fsencode(tmp_path) + b"/caf\xe9"
+
+    def run(*arguments: str | bytes) -> subprocess.CompletedProcess[str]:
+        command = [*COMMAND, *arguments, "--json"]
+        return subprocess.run(command, env=env, capture_output=True, text=True, check=False)
+
+    backup = run("backup", odd, "--store", str(store))
+    assert backup.returncode == 0, backup.stderr
+    assert json.loads(backup.stdout)["path"] == rf"{tmp_path}/caf\udce9"
+    assert run("backup", "--check", odd).returncode == 0
+    settings = tmp_path / "reposync.toml"
+    settings.write_text("max_files = 3")
+    settings = settings.rename(os.fsdecode(odd) + ".toml")
+    assert run("config", "--config", os.fsencode(settings)).returncode == 0
+    for use in (("sync", str(tmp_path), "--name", "shop"), ("restore", odd)):
+        ran = run(*use, "--store", odd + b"-store")
+        assert (ran.returncode, "is not UTF-8" in ran.stderr) == (2, True), ran.stderr
+    assert not os.path.lexists(odd + b"-store")
 
 
 # -- errors as JSON ------------------------------------------------------------------------------
