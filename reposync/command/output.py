@@ -143,6 +143,11 @@ def clean(text: str) -> str:
     return printable(text, keep="\n\t")
 
 
+def _cell(text: str, column: Column) -> str:
+    """What stands in a table; a path with a line break in it must not look like two."""
+    return printable(text) if column.kind == "path" else clean(text)
+
+
 def folded(path: str, width: int) -> list[str]:
     """A path in lines of at most `width` cells, broken behind slashes where that is possible."""
     lines, line = [], ""
@@ -173,14 +178,14 @@ def _width(text: str) -> int:
 
 def _plain(view: View) -> Iterator[str]:
     if view.subject or view.verdict:
-        yield clean(": ".join(filter(None, (view.subject, view.verdict))))
+        yield printable(": ".join(filter(None, (view.subject, view.verdict))))
     for part in view.parts:
         if isinstance(part, Fields):
             yield from _plain_fields(part)
         elif isinstance(part, Table):
             yield from _plain_table(part)
         else:
-            yield f"{clean(part.where)}  {clean(part.about)}"
+            yield f"{printable(part.where)}  {printable(part.about)}"
             yield from (f"    {clean(line)}" for line in part.text.splitlines())
             yield ""
 
@@ -195,7 +200,10 @@ def _plain_fields(fields: Fields) -> Iterator[str]:
 
 def _plain_table(table: Table) -> Iterator[str]:
     titles = [column.title.upper() for column in table.columns]
-    rows = [titles, *([clean(cell).replace("\n", " ") for cell in row] for row in table.rows)]
+    rows = [titles]
+    for row in table.rows:
+        shown = map(_cell, row, table.columns)
+        rows.append([cell.replace("\n", " ") for cell in shown])
     widths = [max(map(_width, cells)) for cells in zip(*rows, strict=True)]
     for row in rows:
         cells = []
@@ -222,7 +230,10 @@ def _fancy(view: View, tone: str, width: int) -> Iterator[RenderableType]:
     if view.subject or view.verdict:
         glue = ": " if view.subject and view.verdict else ""
         yield Text.assemble(
-            (clean(view.subject), "bold"), glue, (clean(view.verdict), tone), overflow="fold"
+            (printable(view.subject), "bold"),
+            glue,
+            (printable(view.verdict), tone),
+            overflow="fold",
         )
     for part in view.parts:
         if isinstance(part, Fields):
@@ -272,7 +283,8 @@ def _fancy_table(table: Table) -> RichTable:
         )
     for row in table.rows:
         cells: list[RenderableType] = []
-        for cell, column in zip(map(clean, row), table.columns, strict=True):
+        for text, column in zip(row, table.columns, strict=True):
+            cell = _cell(text, column)
             if column.kind == "path":
                 cells.append(_Path(cell))
             else:
@@ -287,8 +299,8 @@ def _fancy_listing(listing: Listing, width: int) -> Iterator[RenderableType]:
     from rich.syntax import Syntax
     from rich.text import Text
 
-    where = "\n".join(folded(clean(listing.where), width))
-    yield Text.assemble((where, "bold cyan"), "  ", clean(listing.about))
+    where = "\n".join(folded(printable(listing.where), width))
+    yield Text.assemble((where, "bold cyan"), "  ", printable(listing.about))
     lines = Syntax(
         clean(listing.text),
         listing.language or "text",
@@ -313,8 +325,7 @@ class _Path:
     def __rich_measure__(self, console: Console, options: ConsoleOptions) -> Measurement:
         from rich.measure import Measurement
 
-        pieces = (piece for line in self._path.split("\n") for piece in line.split("/"))
-        longest = max(map(_width, pieces), default=0) + 1
+        longest = max(map(_width, self._path.split("/"))) + 1
         whole = _width(self._path)
         return Measurement(min(longest, whole, 24), whole)
 

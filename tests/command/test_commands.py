@@ -242,6 +242,27 @@ def test_colours_as_the_environment_asks(env: dict[str, str], store: Path) -> No
     assert "\x1b[1;32m" in in_a_pipe(ask, {**env, "FORCE_COLOR": "1"}).out
 
 
+@pytest.mark.skipif(os.name == "nt", reason="no name has a line break there")
+def test_a_name_is_one_line(env: dict[str, str], tmp_path: Path) -> None:
+    """A name with a line break in it does not look like two, in a pipe nor on a terminal."""
+    odd, store = tmp_path / "tree" / "a\nsafe.py", str(tmp_path / "store")
+    odd.parent.mkdir()
+    odd.write_text("def steer(): pass\n")
+    tree = str(odd.parent)
+    commands = [
+        ("plan", tree, "--store", store),
+        ("sync", tree, "--store", store),
+        ("files", "tree", "--store", store),
+        ("search", "steer", "--mode", "lexical", "--store", store),
+        ("why", str(odd), "--root", tree),
+    ]
+    for more in ({}, {"FORCE_COLOR": "1"}):
+        ran = several(commands, {**env, **more})
+        assert [one.code for one in ran] == [0] * len(commands), ran
+        for one in (*ran[2:], *(ran[:1] if not more else ())):
+            assert r"a\nsafe.py" in one.text, one
+
+
 def test_the_bar_is_for_terminals(env: dict[str, str], tree: Path, own_store: Path) -> None:
     """A sync shows how far it is on a terminal, unless it is to be quiet; -v shows the log."""
     sync = ("sync", str(tree), "--name", "shop", "--full", "--store", str(own_store))
