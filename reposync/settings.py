@@ -67,8 +67,9 @@ def near(name: str, names: Iterable[str]) -> str:
     """A hint at the name that was meant, to go on with after "there is no such setting"."""
     import difflib
 
-    found = difflib.get_close_matches(name, list(names), n=1)
-    return f"; did you mean {found[0]}?" if found else ""
+    spelt = {one.lower(): one for one in names}
+    found = difflib.get_close_matches(name.lower(), spelt, n=1)
+    return f"; did you mean {spelt[found[0]]}?" if found else ""
 
 
 def variable(name: str) -> str:
@@ -149,7 +150,7 @@ def from_file(path: str | os.PathLike[str], names: Iterable[str]) -> Settings:
     shown, whole = os.fspath(path), Path(path).name != PYPROJECT
     try:
         data = Path(path).expanduser().read_bytes()
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RuntimeError) as error:  # the last: nobody's home folder
         raise ConfigError(
             f"The settings file {shown!r} cannot be read ({error}). Pass one that can."
         ) from error

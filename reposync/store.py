@@ -474,8 +474,14 @@ def _folder(path: Path, given: object) -> Path:
         raise ConfigError(
             f"store={given!r} is an address; pass chromadb.HttpClient(host=..., port=...) instead."
         )
-    folder = path.expanduser().resolve()
-    if folder.exists() and not folder.is_dir():
+    try:
+        folder = path.expanduser().resolve()
+        found = folder.exists()
+    except (ValueError, RuntimeError) as error:  # a NUL; nobody's home; links in a ring
+        raise ConfigError(
+            f"store={str(path)!r} is no path ({error}). Pass the folder of a Chroma store."
+        ) from error
+    if found and not folder.is_dir():
         raise ConfigError(
             f"store={str(path)!r} is not a folder. Pass the folder of a Chroma store."
         )

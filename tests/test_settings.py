@@ -247,6 +247,18 @@ def test_a_file_that_cannot_be_right(tmp_path: Path, text: str, name: str, told:
         SyncConfig.from_file(file(tmp_path, text, name))
 
 
+def test_a_home_that_is_nobodys() -> None:
+    """A file below the home folder of a user who is not there cannot be read either."""
+    with pytest.raises(ConfigError, match=r"'~no-such-user/sync.toml' cannot be read"):
+        SyncConfig.from_file("~no-such-user/sync.toml")
+
+
+def test_a_name_in_capitals(tmp_path: Path) -> None:
+    """The name that is meant is suggested, however it is spelt."""
+    with pytest.raises(ConfigError, match=r"did you mean max_files\?"):
+        SyncConfig.from_file(file(tmp_path, "MAX_FILES = 3"))
+
+
 def test_a_file_that_is_not_there(tmp_path: Path) -> None:
     """A file that was named and cannot be read is an error, in whatever way it was named."""
     with pytest.raises(ConfigError, match="cannot be read"):

@@ -424,6 +424,8 @@ MISTAKES = {
     "collection is an IP address": {"collection": "192.168.0.1"},
     "collection is no string": {"collection": 7},
     "store is a number": {"store": 7},
+    "store is in nobody's home": {"store": "~no-such-user/store"},
+    "store with a NUL": {"store": "a\0b"},
     "store is an async client": {"store": AsyncClient()},
     "store is an address": {"store": "http://localhost:8000"},
     "function is a class": {"embedding_function": HashEmbedding},

@@ -106,6 +106,7 @@ MISTAKES = {
     "a variable that is not set": (("sync", "", "--store", "{tmp}/s"), "PATH '' names no folder"),
     "a store that is a file": (("sync", "{tree}", "--store", "{tmp}/file"), "is not a folder"),
     "an empty name": (("sync", "{tree}", "--store", "{tmp}/s", "--name", ""), "--name ''"),
+    "a home that is nobody's": (("list", "--store", "~no-such-user/s"), "--store '~no-such-user"),
     "an empty store": (("sync", "{tree}", "--store", ""), "--store is empty"),
     "a wrong ref": (("sync", "{tree}", "--store", "{tmp}/s", "--ref", "mian"), "mean 'main'?"),
     "a name that is taken": (
