@@ -32,6 +32,7 @@ EXAMPLES = "docs/reference/command.md"
 
 PORTS = re.compile(r"(?<![\w.])(8000|8001|9464|6379)(?!\w)")
 CRON = re.compile(r"^(?:(?:[\d*/,-]+ ){5}|@\w+ )(.+)$")
+CRON_PATH = "/usr/bin:/bin"
 START_SECONDS = 60
 
 
@@ -126,7 +127,7 @@ class Reader:
             sys.exit(f"{block.page}:{block.line}: what is {block.language!r}? See blocks.py")
 
     def cron(self, line: str, block: Block) -> None:
-        """Run what cron would run."""
+        """Run what cron would run, which knows no environment but the system's own."""
         if not line.strip() or line.startswith("#"):
             return
         if re.match(r"[A-Z_]+=", line):
@@ -135,7 +136,7 @@ class Reader:
         found = CRON.match(line)
         if found is None:
             sys.exit(f"{block.page}:{block.line}: no line of a crontab: {line}")
-        self.run(found[1].replace(r"\%", "%"), block)
+        self.run(f"export PATH={CRON_PATH}; " + found[1].replace(r"\%", "%"), block)
 
 
 def check_only(block: Block) -> None:
