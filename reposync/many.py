@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timezone
@@ -31,6 +31,7 @@ from reposync.request import make_request
 from reposync.result import SyncProgress, SyncResult
 from reposync.store import Store
 from reposync.sync import carry_out
+from reposync.words import count, printable
 
 MAX_IN_VAIN = 3
 """So many repositories in a row that fail for a reason that is none of theirs say that all will."""
@@ -75,7 +76,7 @@ class RepositoryOutcome(Report):
 
     def __str__(self) -> str:
         if self.error is not None:
-            return f"{self.repository}: {self.error}: {self.message}"
+            return printable(f"{self.repository}: {self.error}: {self.message}")
         return str(self.result)
 
 
@@ -121,20 +122,34 @@ class ManySyncs(Report):
         lines = [
             f"{done} of {len(self.outcomes) + len(self.left)} repositories in step in"
             f" {self.duration_seconds:.1f} s",
-            *(f"  failed      {_short(outcome)}" for outcome in self.failures[:10]),
+            *_some("failed", list(map(_short, self.failures)), ".failures"),
+            *_some("warning", list(_warnings(self.outcomes)), ".results"),
         ]
-        if len(self.failures) > 10:
-            lines.append(f"  ...         and {len(self.failures) - 10} more, see .failures")
         if self.left:
             lines.append(f"  not begun   {len(self.left)} ({self.stopped}), see .left")
         return "\n".join(lines)
 
 
+def _some(word: str, texts: Sequence[str], where: str) -> Iterator[str]:
+    """A line for each of the first ten, and one for the others."""
+    yield from (f"  {word:<11} {printable(text)}" for text in texts[:10])
+    if len(texts) > 10:
+        yield f"  {'...':<11} and {len(texts) - 10} more, see {where}"
+
+
 def _short(outcome: RepositoryOutcome) -> str:
-    if outcome.error is None and outcome.result is not None:
-        failed = len(outcome.result.failures)
-        return f"{outcome.repository}: {outcome.result.status}, {failed} failed files"
-    return str(outcome)
+    if outcome.error is not None or outcome.result is None:
+        return str(outcome)
+    failed = outcome.result.failures  # none if it was a limit that ended it: a warning names it
+    words = [outcome.result.status, *([count(len(failed), "failed file")] if failed else ())]
+    return f"{outcome.repository}: {', '.join(words)}"
+
+
+def _warnings(outcomes: Sequence[RepositoryOutcome]) -> Iterator[str]:
+    """What each sync that came to its end warned of."""
+    for outcome in outcomes:
+        for warning in outcome.result.warnings if outcome.result else ():
+            yield f"{outcome.repository}: {warning}"
 
 
 @dataclass(frozen=True, slots=True)

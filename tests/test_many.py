@@ -115,6 +115,28 @@ def test_a_failure_stays_its_own(roots: dict[str, Path], place: Path | ClientAPI
         report.raise_for_failures()
 
 
+def test_what_a_sync_warns_of_is_told(roots: dict[str, Path], tmp_path: Path) -> None:
+    """Printed, the report has the warnings of those in step, too; a limit is named."""
+    (roots["two"] / ".git").mkdir()
+    report = sync(roots, tmp_path / "store", embedding_function=HashEmbedding())
+    (warning,) = [line for line in str(report).splitlines() if line.startswith("  warning")]
+    assert report.ok
+    assert f"{roots['two']}: {roots['two']} is scanned without git" in warning
+    short = SyncConfig(max_files=2)
+    report = sync(roots, tmp_path / "other", embedding_function=HashEmbedding(), config=short)
+    assert not report.ok
+    assert "0 failed files" not in str(report)
+    assert str(report).count("max_files") >= 5
+
+
+def test_a_path_tells_a_terminal_nothing(tmp_path: Path) -> None:
+    """Escape sequences in a path or a name are shown, and not obeyed."""
+    specs = [{"path": str(tmp_path / "\x1b[2Jgone")}, {"path": str(tmp_path), "name": "\x1b[2J"}]
+    report = sync_many(specs, store=tmp_path / "store", embedding_function=HashEmbedding())
+    assert "\x1b" not in str(report)
+    assert not any("\x1b" in str(outcome) for outcome in report.outcomes)
+
+
 def test_a_service_that_is_down_is_not_asked_a_thousand_times(
     roots: dict[str, Path], place: Path | ClientAPI
 ) -> None:
