@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import ast
+import importlib
 import inspect
+import pkgutil
 import re
 from collections import Counter
+from collections.abc import Iterator
 from functools import cache
 
 import pytest
@@ -51,6 +54,28 @@ def test_every_error_is_in_troubleshooting() -> None:
     """Whoever meets an error finds it there, and no error that is no more."""
     named = [heading.strip("`") for heading in TROUBLES if heading.startswith("`")]
     assert Counter(named) == Counter(ERRORS)
+
+
+def test_every_kind_of_an_error_is_with_it() -> None:
+    """Whoever reads a name in a traceback or in the history that has no entry finds it in one."""
+    for module in pkgutil.walk_packages(reposync.__path__, "reposync."):
+        if not module.name.endswith("__main__"):
+            importlib.import_module(module.name)
+    inner = {kind for kind in kinds_of(SyncError) if kind.__module__.startswith("reposync")}
+    missing = [
+        kind.__name__
+        for kind in inner
+        if kind.__name__ not in ERRORS
+        and f"`{kind.__name__}`" not in TROUBLES[f"`{kind.__mro__[1].__name__}`"]
+    ]
+    assert missing == []
+
+
+def kinds_of(error: type[SyncError]) -> Iterator[type[SyncError]]:
+    """All classes below it."""
+    for kind in error.__subclasses__():
+        yield kind
+        yield from kinds_of(kind)
 
 
 @pytest.mark.parametrize("heading", [name for name, text in TROUBLES.items() if "**" in text])
@@ -123,3 +148,22 @@ def test_knobs_are_settings() -> None:
     knobs = re.findall(r"^\| `(\w+)` \|", sections(page, "##")["Each knob"], re.MULTILINE)
     assert knobs
     assert set(knobs) <= set(SyncConfig.model_fields)
+
+
+def test_every_dependency_has_its_reason() -> None:
+    """What a user installs is in the table, and nothing that is not installed."""
+    page = (ROOT / "docs/explanation/dependencies.md").read_text("utf-8").split("\n## ")[0]
+    told = set[str]()
+    for row in re.findall(r"^\| ([^|]+?) \|", page, re.MULTILINE)[1:]:
+        first, *others = re.sub(r" \(.*\)$", "", row).split(", ")
+        told |= {first, *(f"tree-sitter{name}" for name in others)}
+    told -= {"cloudpickle"}  # its row says that it is not required
+    assert told == set(requirements())
+
+
+def requirements() -> Iterator[str]:
+    """The packages that pyproject.toml asks for, those of developers excepted."""
+    text = (ROOT / "pyproject.toml").read_text("utf-8")
+    for name in ("dependencies", "languages", "local", "fast", "notebook"):
+        (listed,) = re.findall(rf"^{name} = \[(.*?)\]$", text, re.MULTILINE | re.DOTALL)
+        yield from re.findall(r'"([\w-]+)[><=]', listed)
