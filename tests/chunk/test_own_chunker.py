@@ -141,11 +141,15 @@ def test_a_chunker_in_the_config() -> None:
 
 
 def test_the_example_in_the_docs() -> None:
-    """The how-to's wrapper keeps the contract, for any text."""
-    page = Path(__file__).parents[2] / "docs/how-to/own-chunker.md"
+    """The how-to's wrapper keeps the contract with the default model, for any text."""
+    root = Path(__file__).parents[2]
+    page = root / "docs/how-to/own-chunker.md"
     code, *_ = re.findall(r"```python\n(from reposync.*?)```", page.read_text("utf-8"), re.DOTALL)
     names: dict[str, Any] = {}
     exec(code, names)
-    for text in [TEXT, PYTHON * 10, "\n\na\n\n\n b", "x" * 5_000, "", " \n", "\n" * 99 + "a"]:
-        made = OwnChunker(names["chunk"], "1", None).chunk("a.txt", text)
+    ours = [path.read_text("utf-8") for path in [page, root / "pyproject.toml", Path(__file__)]]
+    dense = ["[0,1];" * 900, "漢字" * 900, "unbelievably" * 90, "x" * 5_000]
+    blank = ["\n\na\n\n\n b", "", " \n", "\n" * 99 + "a", "a" + "\n" * 9_000 + "b"]
+    for text in [TEXT, PYTHON * 10, *ours, *dense, *blank]:
+        made = OwnChunker(names["chunk"], "1", 254).chunk("a.txt", text)
         assert bool(made) == bool(text.strip())
