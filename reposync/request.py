@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat
 import threading
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
@@ -209,9 +210,9 @@ def check_owner(request: Request, record: RepositoryRecord) -> None:
         return
     if not is_url(record.path):
         recorded, root = Path(os.fsdecode(unescape_path(record.path))), request.origin.root
-        if not recorded.is_dir():
+        if not _may_be_there(recorded):
             return
-        if request.origin.url is None and recorded.samefile(root):
+        if request.origin.url is None and _is_same(recorded, root):
             return
     raise NameTaken(
         f"The name {request.key.name!r} belongs to {record.path} in collection"
@@ -219,3 +220,20 @@ def check_owner(request: Request, record: RepositoryRecord) -> None:
         f" Pass another name= for {request.location}, or another collection= or store=, or sync"
         f" {record.path} instead."
     )
+
+
+def _may_be_there(folder: Path) -> bool:
+    """True if it is a folder, or stands where we may not look: that is not gone."""
+    try:
+        return stat.S_ISDIR(folder.stat().st_mode)
+    except PermissionError:
+        return True
+    except (OSError, ValueError):
+        return False
+
+
+def _is_same(folder: Path, other: Path) -> bool:
+    try:
+        return folder.samefile(other)
+    except OSError:
+        return False

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from support import HashEmbedding, check_exact, expected_texts, read_rows
+from support import HashEmbedding, check_exact, expected_texts, python, read_rows
 
 from reposync import (
     ConfigError,
@@ -113,6 +113,50 @@ def test_a_failure_stays_its_own(roots: dict[str, Path], place: Path | ClientAPI
     assert len([one for one in report.outcomes if one.ok]) == 4
     with pytest.raises(SyncError, match=r"(?s)4 of 6.*gone.*two.*again"):
         report.raise_for_failures()
+
+
+def test_what_may_not_be_read_fails_alone(roots: dict[str, Path], tmp_path: Path) -> None:
+    """A folder, or its .git, that may not be entered keeps the others from nothing."""
+    (roots["four"] / ".git").mkdir()
+    shut = [roots["two"], roots["four"] / ".git"]
+    for folder in shut:
+        folder.chmod(0)
+    code = """
+import sys
+from support import HashEmbedding
+from reposync import sync_many
+store, *paths = sys.argv[1:]
+report = sync_many(paths, store=store, embedding_function=HashEmbedding())
+print([(str(one.repository), one.error) for one in report.failures])
+"""
+    try:
+        said = python(code, tmp_path / "store", *roots.values(), obedient=True).stdout
+    finally:
+        for folder in shut:
+            folder.chmod(0o755)
+    assert said.strip() == str([(str(roots["two"]), "ScanError")])
+
+
+def test_a_folder_out_of_sight_keeps_its_name(roots: dict[str, Path], tmp_path: Path) -> None:
+    """A name does not move to another folder while that which has it stands behind a shut door."""
+    (tmp_path / "behind").mkdir()
+    hidden = roots["one"].rename(tmp_path / "behind" / "one")
+    code = """
+import sys
+from support import HashEmbedding
+from reposync import sync_many
+store, path = sys.argv[1:]
+specs = [{"path": path, "name": "it"}]
+(outcome,) = sync_many(specs, store=store, embedding_function=HashEmbedding()).outcomes
+print(outcome.error)
+"""
+    assert python(code, tmp_path / "store", hidden).stdout.strip() == "None"
+    hidden.parent.chmod(0)
+    try:
+        said = python(code, tmp_path / "store", roots["two"], obedient=True).stdout
+    finally:
+        hidden.parent.chmod(0o755)
+    assert said.strip() == "NameTaken"
 
 
 def test_what_a_sync_warns_of_is_told(roots: dict[str, Path], tmp_path: Path) -> None:

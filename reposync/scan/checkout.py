@@ -109,7 +109,7 @@ def _has_own_attributes(root: Path) -> bool:
     except NoAnswer:
         home = os.environ.get("XDG_CONFIG_HOME") or "~/.config"
         files.append(Path(home, "git", "attributes").expanduser())
-    return any(file.exists() for file in files)
+    return any(map(os.path.exists, files))  # to git, what it may not look at is not there
 
 
 def _conversion(said: Mapping[str, str], automatic: bool, crlf: bool) -> Conversion:

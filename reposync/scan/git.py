@@ -147,10 +147,10 @@ def _surely_has_no_filter(root: Path) -> bool:
     ``include`` says so. What could be anything else is left to git: a linked work tree, a symlink.
     """
     folder = root / ".git"
-    if (folder / "commondir").exists() or not (folder / "config").is_file():
-        return False
     files = (folder / "config", folder / "config.worktree")
     try:
+        if (folder / "commondir").exists() or not files[0].is_file():
+            return False
         text = b"\n".join(line for file in files for line in read_lines(os.fsencode(file)))
     except OSError:
         return False
@@ -209,12 +209,15 @@ def _may_be_git(root: Path) -> bool:
 
 def is_bare(root: Path) -> bool:
     """True if a folder looks like a repository without a work tree."""
-    return all(
-        (
-            (root / "HEAD").is_file(),
-            (root / "objects").is_dir(),
-            (root / "refs").is_dir(),
-            not os.path.lexists(root / ".git"),
-            root.name != ".git",
+    try:
+        return all(
+            (
+                (root / "HEAD").is_file(),
+                (root / "objects").is_dir(),
+                (root / "refs").is_dir(),
+                not os.path.lexists(root / ".git"),
+                root.name != ".git",
+            )
         )
-    )
+    except PermissionError:  # whoever lists it says so, by name
+        return False
