@@ -16,6 +16,7 @@ import shutil
 import sys
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, cast
 from weakref import WeakKeyDictionary
@@ -476,12 +477,19 @@ def _folder(path: Path, given: object) -> Path:
         )
     try:
         folder = path.expanduser().resolve()
-        found = folder.exists()
+        is_file = folder.exists() and not folder.is_dir()
+        with suppress(FileNotFoundError, NotADirectoryError):
+            (folder / "chroma.sqlite3").stat()  # PermissionError if the folder may not be entered
+    except PermissionError as error:
+        raise StoreUnavailable(
+            f"The store {path} may not be entered ({error}). Give this user the permission, or"
+            " pass another store=."
+        ) from error
     except (ValueError, RuntimeError) as error:  # a NUL; nobody's home; links in a ring
         raise ConfigError(
             f"store={str(path)!r} is no path ({error}). Pass the folder of a Chroma store."
         ) from error
-    if found and not folder.is_dir():
+    if is_file:
         raise ConfigError(
             f"store={str(path)!r} is not a folder. Pass the folder of a Chroma store."
         )

@@ -15,6 +15,7 @@ from support import (
     check_exact,
     expected_texts,
     make_folder,
+    python,
     read_rows,
     snapshot,
     tiny_disk,
@@ -213,6 +214,37 @@ def test_a_tree_that_may_not_be_read(desk: Desk) -> None:
     assert (outcome.error, outcome.status) == (None, "partial")
     assert desk.rows() == before
     check_recovery(desk)
+
+
+@pytest.mark.parametrize("shut", ["store", "what it lies in"])
+def test_a_store_that_may_not_be_entered(tmp_path: Path, shut: str) -> None:
+    """Whatever is asked of it, the error is one of ours and says what to do."""
+    store = make_folder("reposync-shut-") / "store"
+    store.mkdir()
+    code = """
+import sys
+from reposync import StoreUnavailable, check_health, list_repositories, sync_many, sync_repository
+root, store = sys.argv[1:]
+for call in (
+    lambda: sync_repository(root, "it", store=store),
+    lambda: sync_many([root], store=store).raise_for_failures(),
+    lambda: list_repositories(store=store),
+):
+    try:
+        call()
+    except StoreUnavailable as error:
+        print("another store=" in str(error))
+(check,) = [one for one in check_health(store=store).checks if one.status == "fail"]
+print(check.name, "another store=" in str(check))
+"""
+    place = store if shut == "store" else store.parent
+    place.chmod(0)
+    try:
+        said = python(code, tmp_path, store, obedient=True).stdout
+    finally:
+        place.chmod(0o755)
+        shutil.rmtree(store.parent)
+    assert said.split() == ["True"] * 3 + ["store", "True"]
 
 
 # -- Gone ------------------------------------------------------------------------------------------
