@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import os
 from contextlib import ExitStack, closing
+from dataclasses import replace
 
 from reposync.config import SyncConfig
 from reposync.dry_run import noted_files, planned
+from reposync.errors import UnknownRepository
+from reposync.manifest import Manifest, RepositoryRecord
+from reposync.opened import find_repository
 from reposync.plan import plan, takes_out
 from reposync.records import Action, Known
 from reposync.report import Report
-from reposync.request import check_owner, make_request
+from reposync.request import Request, check_owner, make_request
 from reposync.result import PlannedAction
 from reposync.state import read_state
 from reposync.survey import Survey
@@ -78,12 +82,12 @@ def is_current(
       update  greet.py (content changed)
 
     Args:
-        path, name, ref, store, collection, config: as they are passed to
-            `reposync.sync_repository`.
+        path, name, ref, store, config: as they are passed to `reposync.sync_repository`.
+        collection: the same; not needed if only one collection has a repository of that name.
         embedding_function: the same; if it is passed, another model than before counts as a change.
 
     Raises:
-        ConfigError: an argument cannot be right. `NameTaken` is one.
+        ConfigError: an argument cannot be right, or `collection` is needed. `NameTaken` is one.
         ScanError: the repository cannot be listed.
         ManifestError: the local state cannot be read.
     """
@@ -92,8 +96,12 @@ def is_current(
     with ExitStack() as stack:
         stack.enter_context(closing(request.store))
         manifest = stack.enter_context(read_state(request.store))
-        record = manifest.repository(request.key) if manifest else None
-        if manifest is None or record is None or manifest.last_run(record.id) is None:
+        if manifest is None:
+            return report.model_copy(update={"never_synced": True})
+        record = manifest.repository(request.key)
+        if record is None and collection is None:
+            request, record = _elsewhere(request, manifest)
+        if record is None or manifest.last_run(record.id) is None:
             return report.model_copy(update={"never_synced": True})
         check_owner(request, record)
         source = stack.enter_context(closing(request.open_source()))
@@ -109,6 +117,15 @@ def is_current(
             if _is_change(action, survey.known.get(action.path))
         )
     return report.model_copy(update={"current": not changes, "changes": changes})
+
+
+def _elsewhere(request: Request, manifest: Manifest) -> tuple[Request, RepositoryRecord | None]:
+    """The repository under a collection that was not named, as other functions find it."""
+    try:
+        key, record = find_repository(request.store, manifest, request.key.name)
+    except UnknownRepository:
+        return request, None
+    return replace(request, key=key), record
 
 
 def _is_change(action: Action, known: Known | None) -> bool:

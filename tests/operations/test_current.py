@@ -139,6 +139,20 @@ def test_never_synced(desk: Desk, tmp_path: Path) -> None:
     assert not (tmp_path / "nowhere").exists()
 
 
+def test_a_collection_of_another_name(desk: Desk) -> None:
+    """The name is enough if one collection has it; else it says to pass `collection`."""
+    desk.name = "other"
+    desk.sync(collection="shelf")
+    assert ask(desk)
+    edit(desk)
+    assert len(ask(desk).changes) == 1
+    desk.sync(collection="second")
+    with pytest.raises(ConfigError, match="Pass collection="):
+        ask(desk)
+    assert ask(desk, collection="second")
+    assert not ask(desk, collection="shelf")
+
+
 def test_settings_and_models(desk: Desk) -> None:
     """Other settings or another model are changes, too, if they are passed."""
     assert ask(desk, embedding_function=HashEmbedding())
