@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING, Literal
 
 from reposync.live import Sight, look
@@ -10,7 +11,6 @@ from reposync.operations.damage import Signs
 from reposync.operations.looking import looked_up
 from reposync.operations.progress import RunProgress, progress_of
 from reposync.operations.runs import RunEntry, entry_of
-from reposync.progress import from_json
 from reposync.report import Report
 from reposync.state import manifest_path
 from reposync.store import Store
@@ -56,8 +56,8 @@ class RepositoryStatus(Report):
     @property
     def ok(self) -> bool:
         """True if a sync is under way, or the last one left no file out."""
-        failed = self.last_run is not None and self.last_run.files.failed > 0
-        return self.state == "syncing" or (self.state == "synced" and not failed)
+        partial = self.last_run is not None and self.last_run.status == "partial"
+        return self.state == "syncing" or (self.state == "synced" and not partial)
 
     def __str__(self) -> str:
         lines = [f"{self.repository}: {self.state}"]
@@ -171,10 +171,12 @@ def judge(signs: Signs, sight: Sight, record: RepositoryRecord) -> tuple[State, 
 
 
 def _stopped_early(sight: Sight) -> bool:
-    """True if a limit ended the last run before all files were done."""
-    told = from_json(sight.run.progress) if sight.run else None
-    partial = sight.run is not None and sight.run.status == "partial"
-    return partial and told is not None and told.files_done < told.files_total
+    """True if a limit ended the last run before all files were done, and the next one goes on.
+
+    What lies beyond the other limits stays out until they are raised.
+    """
+    result = sight.run.result if sight.run else None
+    return result is not None and "max_embeds" in json.loads(result).get("limits", ())
 
 
 def _unknown(store: Store, name: str) -> RepositoryStatus:

@@ -62,12 +62,24 @@ def test_a_cap_on_embeds_is_kept_and_the_next_sync_goes_on(desk: Desk) -> None:
         waiting = {file.path for file in result.skipped if file.reason == "over_limit"}
         assert len(waiting) == 9 - done == result.files.skipped
         assert result.files.scanned == 9
+        status = repository_status("repo", store=desk.store)
+        assert (status.state, status.ok) == ("interrupted", False)
     result = desk.sync(config=config)
     assert result.ok
     assert not result.limits
     desk.check()
     assert set(desk.embedding.counts.values()) == {1}
-    assert repository_status("repo", store=desk.store).state == "synced"
+    status = repository_status("repo", store=desk.store)
+    assert (status.state, status.ok) == ("synced", True)
+
+
+def test_what_lies_beyond_a_limit_is_told(desk: Desk) -> None:
+    """A sync under max_files is not interrupted, as the next does nothing more; nor is it well."""
+    desk.sync(config=limited(max_files=4))
+    status = repository_status("repo", store=desk.store)
+    assert (status.state, status.ok) == ("synced", False)
+    assert status.last_run is not None
+    assert "max_files=4" in status.last_run.warnings[0]
 
 
 def test_a_cap_of_nothing_embeds_nothing(desk: Desk) -> None:
