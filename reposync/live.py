@@ -41,6 +41,11 @@ class Sight:
         """True if the last run did not come to its end."""
         return not self.running and self.run is not None and self.run.was_cut_off
 
+    @property
+    def was_killed(self) -> bool:
+        """True if the last run ended without noting that it did."""
+        return not self.running and self.run is not None and self.run.status == "running"
+
 
 def look(store: Store, manifest: Manifest, key: RepositoryKey, repository: int) -> Sight:
     """Look whether a sync of a repository runs now; nobody is waited for."""

@@ -20,7 +20,7 @@ from reposync.operations.health_check import HealthCheck
 from reposync.operations.sample import sample_in_child
 from reposync.state import read_state
 from reposync.store import MIN_FREE_BYTES, Store
-from reposync.words import data_size
+from reposync.words import count, data_size
 
 LONG_HOLD_SECONDS = 30.0
 """`SyncConfig.lock_timeout`: those who wait longer give up."""
@@ -249,5 +249,6 @@ def index_check(
             advice="Sync the repositories in it: what is ours is restored, computing nothing. If"
             " others wrote to it, copy the store first.",
         )
-    message = f"{len(rows)} collections with {sum(rows.values())} rows can be read and queried"
+    amount = f"{count(len(rows), 'collection')} with {count(sum(rows.values()), 'row')}"
+    message = f"{amount} can be read and queried"
     return HealthCheck(name="index", message=message, figures=figures)

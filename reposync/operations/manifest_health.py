@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from datetime import datetime, timezone
 
 from reposync.errors import ManifestError
+from reposync.live import Sight, look
 from reposync.manifest import (
     FILE_NAME,
     Manifest,
@@ -17,7 +18,7 @@ from reposync.operations.health_check import HealthCheck
 from reposync.result import SyncResult
 from reposync.state import manifest_path, read_state
 from reposync.store import Store
-from reposync.words import data_size
+from reposync.words import count, data_size
 
 
 def check_manifest(store: Store, *, thorough: bool) -> HealthCheck:
@@ -64,7 +65,7 @@ def check_repositories(store: Store) -> Iterator[HealthCheck]:
         if manifest is None:
             return
         for key, record in here(store, manifest):
-            yield _check_repository(manifest, key, record)
+            yield _check_repository(manifest, key, record, look(store, manifest, key, record.id))
 
 
 def here(store: Store, manifest: Manifest) -> list[tuple[RepositoryKey, RepositoryRecord]]:
@@ -75,28 +76,30 @@ def here(store: Store, manifest: Manifest) -> list[tuple[RepositoryKey, Reposito
 
 
 def _check_repository(
-    manifest: Manifest, key: RepositoryKey, record: RepositoryRecord
+    manifest: Manifest, key: RepositoryKey, record: RepositoryRecord, sight: Sight
 ) -> HealthCheck:
-    good = manifest.last_good_run(record.id)
-    bad, last = manifest.bad_runs_since(record.id, good), manifest.last_run(record.id)
+    good, last = manifest.last_good_run(record.id), sight.run
+    bad = manifest.bad_runs_since(record.id, good) + sight.was_killed
     age = _age(good.result) if good and good.result else None
     figures = {
         "repository": key.name,
         "collection": key.collection,
         "last_success_seconds": age,
         "failures": bad,
-        "last_status": last.status if last else None,
+        "last_status": "interrupted" if sight.was_killed else last.status if last else None,
     }
     when = "never synced to its end" if age is None else f"last good sync {_words(age)} ago"
-    if not bad and age is not None:
-        return HealthCheck(name="repository", message=f"{key.name}: {when}", figures=figures)
-    return HealthCheck(
-        name="repository",
-        status="warn",
-        message=f"{key.name}: {when}, {bad} runs since ended otherwise",
-        figures=figures,
-        advice="Look at the result of its last sync, and sync again.",
-    )
+    if not bad and age is None and sight.running:
+        when = "its first sync is under way"
+    elif bad or age is None:
+        return HealthCheck(
+            name="repository",
+            status="warn",
+            message=f"{key.name}: {when}, {count(bad, 'run')} since ended otherwise",
+            figures=figures,
+            advice="Look at the result of its last sync, and sync again.",
+        )
+    return HealthCheck(name="repository", message=f"{key.name}: {when}", figures=figures)
 
 
 def _age(result: str) -> float:

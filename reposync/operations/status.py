@@ -145,7 +145,7 @@ def repository_status(
             chunks=totals.chunks,
             last_good=entry_of(good, **about, under_way=False) if good else None,
             last_run=entry_of(last[0], **about, under_way=sight.running) if last else None,
-            bad_runs=manifest.bad_runs_since(record.id, good),
+            bad_runs=manifest.bad_runs_since(record.id, good) + sight.was_killed,
             progress=progress_of(sight, manifest, key, record.id),
             signs=tuple(signs),
         )

@@ -30,9 +30,17 @@ from support import (
     tiny_disk,
 )
 
-from reposync import ChromaLock, ConfigError, HealthReport, SyncError, check_health
+from reposync import (
+    ChromaLock,
+    ConfigError,
+    HealthReport,
+    SyncError,
+    check_health,
+    repository_status,
+)
 from reposync.lock.file import is_locked
 from reposync.operations import folder_health
+from tests.operations.live import stepwise
 
 LIVE = ["store", "writable", "space", "logs", "lock", "freshness", "manifest", "repository"]
 
@@ -434,6 +442,27 @@ def test_a_repository_that_was_never_finished(tmp_path: Path) -> None:
     report = check_health(store=desk.store, level="live")
     check_bad(report, "repository", "warn", "never synced to its end")
     assert one(report, "repository").figures["last_success_seconds"] is None
+
+
+def test_a_first_sync_under_way_is_well(tmp_path: Path) -> None:
+    """Nobody is told to sync again what is being synced for the first time."""
+    desk = Desk(tmp_path / "tree", tmp_path / "store")
+    desk.write_many(10)
+    with stepwise(desk) as sync:
+        sync.step()
+        check = one(check_health(store=desk.store, level="live"), "repository")
+        assert (check.status, check.message) == ("pass", "repo: its first sync is under way")
+
+
+def test_a_sync_that_was_killed_counts_at_once(desk: Desk) -> None:
+    """What died since the last good sync ended otherwise, before another sync notes it."""
+    desk.write("more.txt", "one more text\n")
+    with stepwise(desk) as sync:
+        sync.kill()
+    check = one(check_health(store=desk.store, level="live"), "repository")
+    assert (check.status, check.figures["failures"]) == ("warn", 1)
+    assert check.figures["last_status"] == "interrupted"
+    assert repository_status("repo", store=desk.store).bad_runs == 1
 
 
 # -- Servers -------------------------------------------------------------------------------------
