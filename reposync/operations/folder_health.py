@@ -15,6 +15,7 @@ from reposync.lock import LOCK_FILE, ChromaLock, state_folder
 from reposync.lock.file import is_locked
 from reposync.manifest import FILE_NAME
 from reposync.operations.copying import store_size
+from reposync.operations.damage import Signs
 from reposync.operations.examine import DATABASE
 from reposync.operations.health_check import HealthCheck
 from reposync.operations.sample import sample_in_child
@@ -151,7 +152,10 @@ def check_freshness(store: Store) -> HealthCheck:
     token = folder.token()
     current = sum(bool(token) and record.token == token for record in records)
     figures = {"generation": state.generation, "repositories": len(records), "current": current}
-    if not state.restored and any(state.doubtful_at > record.checked for record in records):
+    noted = not state.restored and any(state.doubtful_at > record.checked for record in records)
+    signs = Signs(store)
+    # That the last holder died is told of the lock.
+    if noted or (state.holder is None and any(signs.doubts(record) for record in records)):
         return HealthCheck(
             name="freshness",
             status="warn",

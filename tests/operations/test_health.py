@@ -308,6 +308,19 @@ def test_a_lock_of_a_program_that_keeps_no_records(desk: Desk) -> None:
         check_bad(check_health(store=desk.store, level="live"), "lock", "warn", "no part")
 
 
+def test_index_files_that_were_changed_without_the_lock(desk: Desk) -> None:
+    """They are told before a sync notes them, as by the status; a sync looks at them."""
+    index = desk.folder / "0a0a0a0a-0000-4000-8000-000000000001"
+    index.mkdir()
+    for name in ("data_level0.bin", "index_metadata.pickle"):
+        (index / name).write_bytes(b"of somebody who took no lock")
+    assert repository_status("repo", store=desk.store).state == "damaged"
+    check_bad(check_health(store=desk.store, level="live"), "freshness", "warn", "outside")
+    desk.sync()
+    assert repository_status("repo", store=desk.store).state == "synced"
+    assert check_health(store=desk.store, level="live").status == "pass"
+
+
 def test_a_holder_that_died(desk: Desk) -> None:
     """A free lock whose last holder never let go is told, until a sync has looked."""
     with start_python(HOLD, desk.folder) as child:
