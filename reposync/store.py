@@ -302,6 +302,11 @@ class Store:
         found = self.call(get, f"looking for collection {name!r}")
         return None if found is None else Collection(self, _quiet(found))
 
+    def collections(self) -> list[str]:
+        """The names of all collections."""
+        found = self.call(lambda: self._chroma.list_collections(), "listing the collections")
+        return sorted(each.name for each in found)
+
     def create(self, name: str, embedding_function: object | None) -> Collection:
         """Make a collection for cosine distance that remembers its embedding function.
 

@@ -119,13 +119,12 @@ def repair_repository(
             with opened(found, name, collection, write=not dry_run) as one:
                 return _repair(one, lock, asked, dry_run=dry_run)
         except (UnknownRepository, ManifestDamaged):
-            if path is not None:
-                lost = _note_again(found, lock, name, collection, asked, dry_run=dry_run)
+            lost = _note_again(found, lock, name, collection, asked, dry_run=dry_run)
             if lost is None:
                 raise
-        if dry_run:
+        if dry_run or path is None:
             return lost
-        with opened(found, name, collection, write=True) as one:
+        with opened(found, name, lost.collection, write=True) as one:
             report = _repair(one, lock, asked, dry_run=False)
         return report.model_copy(
             update={
@@ -145,17 +144,21 @@ def _note_again(
     *,
     dry_run: bool,
 ) -> RepairReport | None:
-    """Sync a repository whose notes are lost; None if it has no rows either."""
+    """Sync a repository whose notes are lost, if its files are given; None if it has no rows."""
     lost = without_notes(store, lock, name, collection)
     if lost is None:
         return None
-    means = Means(files=True, function=True, folder=store.kind == "folder", noted=())
-    result = None if dry_run else _sync(lost.key, lost.model, lost.function_name, asked)
+    files = asked.path is not None
+    means = Means(files=files, function=True, folder=store.kind == "folder", noted=())
+    result = (
+        None if dry_run or not files else _sync(lost.key, lost.model, lost.function_name, asked)
+    )
     return RepairReport(
         repository=name,
         collection=lost.key.collection,
         dry_run=dry_run,
         steps=tuple(remedy(finding, means) for finding in lost.findings),
+        left=None if dry_run or files else lost.report(asked.level),
         sync=result,
         embedded=result.chunks.embedded if result else 0,
     )

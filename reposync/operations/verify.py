@@ -90,15 +90,10 @@ def verify_repository(
             with opened(found, name, collection) as one:
                 report = verify(one, lock, asked)
         except (UnknownRepository, ManifestDamaged):
-            lost = None if path is None else without_notes(found, lock, name, collection)
+            lost = without_notes(found, lock, name, collection)
             if lost is None:
                 raise
-            report = VerifyReport(
-                repository=name,
-                collection=lost.key.collection,
-                level=level,
-                findings=lost.findings,
-            )
+            report = lost.report(level)
     return report.model_copy(update={"duration_seconds": time.monotonic() - began})
 
 
@@ -216,25 +211,53 @@ class Lost:
     model: str = ""
     function_name: str = ""
 
+    def report(self, level: Level) -> VerifyReport:
+        """The same as a report."""
+        return VerifyReport(
+            repository=self.key.name,
+            collection=self.key.collection,
+            level=level,
+            findings=self.findings,
+        )
+
 
 def without_notes(store: Store, lock: ChromaLock, name: str, collection: str | None) -> Lost | None:
-    """What can be said of a repository of which nothing is noted; None if it has no rows either."""
-    collection = collection_name(name) if collection is None else collection
-    key = RepositoryKey(store.tenant, store.database, collection, name)
+    """What can be said of a repository of which nothing is noted; None if it has no rows either.
+
+    Raises:
+        ConfigError: several collections have rows of it, and `collection` does not say which.
+    """
     with lock.hold(write=False):
         store.open()
-        live = store.find(collection)
-        if live is None:
+        usual = collection_name(name) if collection is None else collection
+        if (lost := _without_notes(store, name, usual)) is not None or collection is not None:
+            return lost
+        found = [_without_notes(store, name, each) for each in store.collections()]
+    # Whether rows of it are in one whose index is damaged, nobody can tell.
+    known = [each for each in found if each is not None and each.model]
+    if len(known) > 1:
+        names = ", ".join(repr(each.key.collection) for each in known)
+        raise ConfigError(
+            f"Rows of {name!r} are in several collections: {names}. Pass collection=."
+        )
+    return known[0] if known else None
+
+
+def _without_notes(store: Store, name: str, collection: str) -> Lost | None:
+    """The same of one collection, under the lock."""
+    key = RepositoryKey(store.tenant, store.database, collection, name)
+    live = store.find(collection)
+    if live is None:
+        return None
+    function_name = live.function_name or ""
+    try:
+        ids = live.ids(name)
+        if not ids:
             return None
-        function_name = live.function_name or ""
-        try:
-            ids = live.ids(name)
-            if not ids:
-                return None
-            ((_, _, metadata),) = live.contents(ids[:1])
-        except IndexDamaged as damage:
-            finding = Finding(kind="index", detail=str(damage))
-            return Lost(key, (finding,), function_name=function_name)
-    detail = "nothing is noted of it; a sync notes what the collection holds"
+        ((_, _, metadata),) = live.contents(ids[:1])
+    except IndexDamaged as damage:
+        finding = Finding(kind="index", detail=str(damage))
+        return Lost(key, (finding,), function_name=function_name)
+    detail = f"nothing is noted of it; a sync with collection={collection!r} notes what is there"
     finding = Finding(kind="manifest", detail=detail)
     return Lost(key, (finding,), str(metadata.get("model", "")), function_name)

@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 from support import Desk, HashEmbedding, check_exact, expected_texts, hash_vectors, opened
 
-from reposync import ChromaLock, swap
+from reposync import ChromaLock, ConfigError, UnknownRepository, swap
 from reposync.freshness import FolderState
 from reposync.naming import beside_name
 from reposync.operations.repair import repair_repository
@@ -536,3 +536,49 @@ def test_mended_without_the_files(desk: Desk, damage: Damage) -> None:
     assert report.left.ok, str(report)
     assert (report.embedded, report.sync) == (damage.embedded, None)
     check(desk, damage)
+
+
+# -- nothing is noted ----------------------------------------------------------------------------
+
+
+@pytest.fixture
+def unknown(tmp_path: Path) -> Desk:
+    """A repository in a collection of another name, beside others', and nothing is noted of it."""
+    desk = Desk(tmp_path / "tree", tmp_path / "store")
+    desk.write_many(3)
+    desk.sync(collection="shelf")
+    Desk(desk.root, desk.store, "other").sync()
+    desk.manifest.write_bytes(b"noise" * 1000)
+    return desk
+
+
+def test_lost_notes_of_a_collection_of_another_name(unknown: Desk) -> None:
+    """Its rows are found by its name, as they were when they were noted, and noted again there."""
+    options: dict[str, Any] = {"store": unknown.store, "config": unknown.config}
+    found = verify_repository("repo", unknown.root, **options)
+    assert (set(found.counts), found.collection) == ({"manifest"}, "shelf")
+    report = repair_repository("repo", unknown.root, **options)
+    assert (report.ok, report.embedded, report.collection) == (True, 0, "shelf")
+
+
+def test_lost_notes_without_the_files(unknown: Desk) -> None:
+    """They are told, and that the files are needed; nobody is told that nothing is known."""
+    options: dict[str, Any] = {"store": unknown.store, "config": unknown.config}
+    assert set(verify_repository("repo", **options).counts) == {"manifest"}
+    for dry_run in (True, False):
+        report = repair_repository("repo", dry_run=dry_run, **options)
+        assert not report.ok
+        assert "pass path=" in str(report)
+    with pytest.raises(UnknownRepository):
+        verify_repository("nobody", **options)
+
+
+def test_lost_notes_of_a_name_in_two_collections(unknown: Desk) -> None:
+    """Which one is meant has to be said, then as ever."""
+    unknown.manifest.unlink()
+    unknown.sync(collection="second")
+    unknown.manifest.unlink()
+    with pytest.raises(ConfigError, match="'second', 'shelf'"):
+        verify_repository("repo", unknown.root, store=unknown.store)
+    found = verify_repository("repo", store=unknown.store, collection="second")
+    assert set(found.counts) == {"manifest"}
