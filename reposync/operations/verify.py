@@ -6,7 +6,7 @@ import os
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack, closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import get_args
 
 from reposync.collection import Collection
@@ -21,7 +21,7 @@ from reposync.errors import (
 )
 from reposync.freshness import State
 from reposync.lock import ChromaLock
-from reposync.manifest import ManifestDamaged, RepositoryKey
+from reposync.manifest import RENAMED, ManifestDamaged, RepositoryKey
 from reposync.naming import collection_name
 from reposync.opened import Opened, opened, opened_store
 from reposync.operations.alone import patience
@@ -32,6 +32,7 @@ from reposync.operations.vector_check import VectorCheck
 from reposync.operations.wanted import Wanted, WantedByFiles, wanted_by_manifest
 from reposync.reconcile import check_doubtful
 from reposync.records import Known
+from reposync.state import read_state
 from reposync.store import Store
 from reposync.swap import is_unsettled
 
@@ -252,7 +253,7 @@ def _without_notes(store: Store, name: str, collection: str) -> Lost | None:
     function_name = live.function_name or ""
     try:
         ids = live.ids(name)
-        if not ids:
+        if not ids or _is_renamed(store, key):
             return None
         ((_, _, metadata),) = live.contents(ids[:1])
     except IndexDamaged as damage:
@@ -261,3 +262,14 @@ def _without_notes(store: Store, name: str, collection: str) -> Lost | None:
     detail = f"nothing is noted of it; a sync with collection={collection!r} notes what is there"
     finding = Finding(kind="manifest", detail=detail)
     return Lost(key, (finding,), str(metadata.get("model", "")), function_name)
+
+
+def _is_renamed(store: Store, key: RepositoryKey) -> bool:
+    """True if rows under this name may be what a renaming that was killed left to be done."""
+    with read_state(store) as manifest:
+        return manifest is not None and any(
+            file.redo == RENAMED
+            for other, record in manifest.repositories()
+            if replace(other, name=key.name) == key
+            for file in manifest.files(record.id).values()
+        )

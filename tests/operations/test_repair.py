@@ -8,7 +8,7 @@ import shutil
 import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +22,7 @@ from reposync.naming import beside_name
 from reposync.operations.repair import repair_repository
 from reposync.operations.verify import verify_repository
 from reposync.rows import make_id, text_key
+from reposync.state import open_state
 from reposync.store import Store
 
 if TYPE_CHECKING:
@@ -582,3 +583,17 @@ def test_lost_notes_of_a_name_in_two_collections(unknown: Desk) -> None:
         verify_repository("repo", unknown.root, store=unknown.store)
     found = verify_repository("repo", store=unknown.store, collection="second")
     assert set(found.counts) == {"manifest"}
+
+
+def test_what_is_being_renamed_is_not_lost(tmp_path: Path) -> None:
+    """The old name of a repository whose renaming was killed is unknown: nobody is to sync it."""
+    desk = Desk(tmp_path / "tree", tmp_path / "store")
+    desk.write_many(3)
+    desk.sync(collection="shelf")
+    with closing(Store(desk.store)) as store, open_state(store) as manifest:
+        ((key, record),) = manifest.repositories()
+        manifest.rename_repository(record.id, replace(key, name="new"))
+    with pytest.raises(UnknownRepository, match="'new'"):
+        verify_repository("repo", store=desk.store)
+    with pytest.raises(UnknownRepository, match="'new'"):
+        repair_repository("repo", desk.root, store=desk.store, config=desk.config)
