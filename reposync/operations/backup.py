@@ -233,9 +233,9 @@ def database_problems(findings: Findings) -> list[str]:
 
 def _folder_of(store: Store) -> Path:
     if store.folder is None:
-        where = "a server" if store.kind == "server" else "memory"
+        where = "on a server" if store.kind == "server" else "in memory"
         raise ConfigError(
-            f"The store is on {where}, and only a folder can be copied. Pass the folder of a store;"
+            f"The store is {where}, and only a folder can be copied. Pass the folder of a store;"
             " or use export_repository(), which works everywhere."
         )
     return store.folder
