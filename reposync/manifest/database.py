@@ -216,5 +216,6 @@ def _ours(error: sqlite3.Error) -> ManifestError:
         return ManifestDamaged(f"{FILE_NAME} is damaged ({error}). Remove it and sync again.")
     return ManifestError(
         f"{FILE_NAME} cannot be used ({error}). Is the store's folder writable, is the disk full,"
-        " or does another program hold the file? Make room, and sync again: nothing is lost."
+        " or does another program hold the file? Make room, or give this user the right to"
+        " write, and call again: nothing is lost."
     )

@@ -24,6 +24,7 @@ from reposync.search.rows import Rows
 from reposync.search.words import query_words
 from reposync.state import manifest_path, read_state
 from reposync.store import Store
+from reposync.words import count
 
 if TYPE_CHECKING:
     import numpy as np
@@ -118,7 +119,7 @@ class _Search:
             lost = self._lost(gone)
             if lost:
                 warning = (
-                    f"{lost} chunks were passed over: they are not in their collection any more;"
+                    f"passed over, since no longer in the collection: {count(lost, 'chunk')};"
                     " sync again, or call verify_repository to see what is"
                 )
                 return result.model_copy(update={"warnings": (*result.warnings, warning)})
