@@ -67,7 +67,8 @@ def restore_store(
             `reposync.sync_repository`.
 
     Raises:
-        ConfigError: there is no such backup, the store exists, or a client is open on it.
+        ConfigError: there is no such backup, the store exists or would lie in the backup, or a
+            client is open on it.
         ArchiveDamaged: the backup is torn, or was edited.
         StoreUnavailable: the disk refuses.
 
@@ -79,7 +80,7 @@ def restore_store(
     began = time.monotonic()
     source = Path(src)
     seal = read_backup(source)
-    target = _check(store)
+    target = _check(store, source)
     require_space(target, seal.bytes)
     with staged(target, mode=stat.S_IMODE(source.stat().st_mode)) as staging:
         for path, expected in seal.files.items():
@@ -102,13 +103,13 @@ def restore_store(
     )
 
 
-def _check(store: object) -> Path:
+def _check(store: object, source: Path) -> Path:
     if store is not None and not isinstance(store, (str, os.PathLike)):
         raise ConfigError(
             f"store={store!r} must be the folder that the store is to be in. Close all clients on"
             " it first."
         )
-    target = new_folder(default_folder() if store is None else store)
+    target = new_folder(default_folder() if store is None else store, outside=source.resolve())
     check_name(target)
     if live_systems(target):
         raise ConfigError(

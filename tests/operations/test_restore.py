@@ -30,6 +30,7 @@ from reposync import (
     check_health,
     repository_status,
     restore_store,
+    verify_backup,
 )
 from reposync.freshness import FolderState
 from reposync.holder import Holder
@@ -137,6 +138,14 @@ def test_nothing_is_overwritten(desk: Desk, memory: ClientAPI) -> None:
     with pytest.raises(ArchiveDamaged, match=r"no backup\.json"):
         restore_store(desk.folder, store=above / "new")
     assert snapshot(above) == before
+
+
+def test_not_into_the_backup(desk: Desk) -> None:
+    """A store in the backup's own folder would make that one differ from its sums."""
+    saved = desk.root.parent / "saved"
+    with pytest.raises(ConfigError, match="Pass a folder outside"):
+        restore_store(saved, store=saved / "store")
+    assert verify_backup(saved).ok
 
 
 def test_into_the_usual_place(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
