@@ -217,5 +217,5 @@ def _ours(error: sqlite3.Error) -> ManifestError:
     return ManifestError(
         f"{FILE_NAME} cannot be used ({error}). Is the store's folder writable, is the disk full,"
         " or does another program hold the file? Make room, or give this user the right to"
-        " write, and call again: nothing is lost."
+        " write, and sync again: nothing is lost."
     )
