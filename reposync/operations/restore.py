@@ -109,8 +109,10 @@ def _check(store: object, source: Path) -> Path:
             f"store={store!r} must be the folder that the store is to be in. Close all clients on"
             " it first."
         )
-    target = new_folder(default_folder() if store is None else store, outside=source.resolve())
+    target = new_folder(default_folder() if store is None else store)
     check_name(target)
+    if source.resolve() in target.parents:
+        raise ConfigError(f"{target} lies in the backup. Pass a folder outside of it.")
     if live_systems(target):
         raise ConfigError(
             f"A Chroma client of this process is open on {target}, and would go on with the store"

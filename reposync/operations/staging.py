@@ -37,7 +37,7 @@ def new_folder(given: str | os.PathLike[str], *, outside: Path | None = None) ->
         raise ConfigError(f"{given!r} is no path for a folder ({error}). Pass another.") from error
     if outside is not None and outside in (folder, *folder.parents):
         raise ConfigError(
-            f"{folder} lies in {outside}. Pass a folder outside, best of all on another disk."
+            f"{folder} lies in the store's folder. Pass one outside, best of all on another disk."
         )
     if there and not empty:
         raise ConfigError(

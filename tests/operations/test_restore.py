@@ -143,7 +143,7 @@ def test_nothing_is_overwritten(desk: Desk, memory: ClientAPI) -> None:
 def test_not_into_the_backup(desk: Desk) -> None:
     """A store in the backup's own folder would make that one differ from its sums."""
     saved = desk.root.parent / "saved"
-    with pytest.raises(ConfigError, match="Pass a folder outside"):
+    with pytest.raises(ConfigError, match="lies in the backup"):
         restore_store(saved, store=saved / "store")
     assert verify_backup(saved).ok
 
